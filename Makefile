@@ -1,0 +1,66 @@
+# Mainstay. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Packages of this project only; generated stubs are checked by `make gen`.
+SOURCES := shared services cli sdk tests bench examples scripts
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# Everything, from the locked requirements; again only when they change.
+$(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mainstay needs Python 3.11 or newer; set PYTHON=...")'
+	@echo "setting up .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e sdk -e .
+	@touch $@
+
+.PHONY: up
+up: $(READY) ## start the suite, with Redis and PostgreSQL of its own, and keep it running
+	@$(BIN)/mainstay up
+
+.PHONY: demo
+demo: $(READY) ## drive a request through the whole suite and check what it claims
+	@$(BIN)/mainstay demo
+
+.PHONY: doctor
+doctor: $(READY) ## test every connection of a running suite
+	@$(BIN)/mainstay doctor
+
+.PHONY: test
+test: $(READY) ## run all tests, against a real Redis and a real PostgreSQL
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+.PHONY: check
+check: $(READY) ## format, lint, types, layers, protos, drift of generated code, README
+	@$(BIN)/ruff format --check --quiet $(SOURCES)
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo | tail -n 3
+	@$(BIN)/buf lint
+	@$(BIN)/buf format --diff --exit-code
+	@scripts/check_generated.sh
+	@$(BIN)/python scripts/check_readme.py
+
+.PHONY: gen
+gen: $(READY) ## generate the Python stubs of protos/
+	@scripts/generate_stubs.sh
+
+.PHONY: lock
+lock: $(READY) ## choose the newest versions that fit and write requirements/*.txt
+	@scripts/lock_requirements.sh
+
+.PHONY: bench
+bench: $(READY) ## measure the bars of the README (some minutes)
+	@$(BIN)/python -m bench
+
+.PHONY: clean
+clean: ## remove what the other targets made, data of `make up` included
+	@rm -rf .venv .mainstay dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

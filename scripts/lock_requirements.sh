@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Resolves the dependencies and writes them down with hashes and without the address of any index.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() {
+  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-annotate --no-header --no-emit-package mainstay "$@"
+}
+compile pyproject.toml sdk/pyproject.toml --extra embedded --group dev --upgrade -o requirements/dev.txt
+# The runtime is a part of it, with the same versions.
+compile pyproject.toml sdk/pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
