@@ -1,0 +1,172 @@
+"""One connection to one service, and what every call over it has in common.
+
+A deadline on each call, the request id, tenant and trace of the current request, typed errors, and
+retries only where the caller says that repeating is safe.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+
+from mainstay.context import current, new_request_id
+from mainstay.errors import MainstayError
+from mainstay.errors_wire import translate
+from mainstay.tracing import Header, client_span
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+
+MAX_ATTEMPTS = 3
+INITIAL_BACKOFF = 0.05
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+_OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Half-open connections are noticed within a minute; load balancers drop idle ones at 60 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A service that restarts is found again quickly.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Retries are decided here, where it is known whether repeating is safe.
+    ("grpc.enable_retries", 0),
+)
+
+
+class Channel:
+    """A lazily connecting channel to one service.
+
+    `target` is `host:port`. `tenant` is used where the current request names none. `timeout` bounds
+    every call that does not bring its own, in seconds.
+    """
+
+    def __init__(self, target: str, *, tenant: str | None = None, timeout: float = 5.0) -> None:
+        self.target = target
+        self.tenant = tenant
+        self.timeout = timeout
+        self.raw = grpc.aio.insecure_channel(target, options=_OPTIONS)
+
+    async def __aenter__(self) -> Self:
+        """Return the channel itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the channel."""
+        await self.close()
+
+    async def unary(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Req, Res],
+        request: Req,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - it becomes the call's deadline
+        retry: bool = False,
+    ) -> Res:
+        """Call `method` and return its response.
+
+        With `retry`, up to three attempts are made on transient errors, with backoff and jitter,
+        never past the deadline and not before the delay the service asked for. Raises the subclass
+        of `MainstayError` that the service raised.
+        """
+        deadline = time.monotonic() + (timeout or self.timeout)
+        request_id = self._request_id()
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return await self._attempt(method, request, deadline, request_id)
+            except MainstayError as error:
+                pause = _backoff(attempt, error.retry_after)
+                last = attempt == MAX_ATTEMPTS or time.monotonic() + pause >= deadline
+                if last or not (retry and error.transient):
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Req, Res],
+        request: Req,
+        deadline: float,
+        request_id: str,
+    ) -> Res:
+        remaining = max(deadline - time.monotonic(), 0.001)
+        with client_span(_name(method), self.target, current()) as trace_headers:
+            call = method(
+                request, timeout=remaining, metadata=self._headers(request_id, trace_headers)
+            )
+            try:
+                return await call
+            except grpc.aio.AioRpcError as error:
+                raise _with_request(translate(error), request_id) from error
+
+    async def server_stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Req, Res],
+        request: Req,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - it becomes the call's deadline
+    ) -> AsyncIterator[Res]:
+        """Call `method` and yield its responses; closing the iterator cancels the call."""
+        request_id = self._request_id()
+        # A span that stays current across a yield would leak into the consumer: only the start.
+        with client_span(_name(method), self.target, current()) as trace_headers:
+            call = method(
+                request,
+                timeout=timeout or self.timeout,
+                metadata=self._headers(request_id, trace_headers),
+            )
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _with_request(translate(error), request_id) from error
+        finally:
+            call.cancel()
+
+    def metadata(self) -> tuple[Header, ...]:
+        """Return the headers of a call made now, for streams that are driven by hand."""
+        with client_span("", self.target, current()) as trace_headers:
+            return self._headers(self._request_id(), trace_headers)
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        await self.raw.close()
+
+    @staticmethod
+    def _request_id() -> str:
+        context = current()
+        return context.request_id if context else new_request_id()
+
+    def _headers(self, request_id: str, trace_headers: list[Header]) -> tuple[Header, ...]:
+        context = current()
+        headers = [("x-request-id", request_id), *trace_headers]
+        tenant = (context.tenant if context else None) or self.tenant
+        if tenant:
+            headers.append(("x-mainstay-tenant", tenant))
+        return tuple(headers)
+
+
+def _name(method: object) -> str:
+    """Return `package.Service/Method`; grpcio keeps it on the callable without a public name."""
+    raw = cast("bytes | str", getattr(method, "_method", b""))
+    return (raw.decode() if isinstance(raw, bytes) else raw).lstrip("/")
+
+
+def _with_request(error: MainstayError, request_id: str) -> MainstayError:
+    error.request_id = error.request_id or request_id
+    return error
+
+
+def _backoff(attempt: int, asked: float | None) -> float:
+    jittered = INITIAL_BACKOFF * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+    return max(jittered, asked or 0.0)

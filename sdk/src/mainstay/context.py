@@ -1,0 +1,83 @@
+"""The request a piece of code works for: its id, its tenant, its trace.
+
+Set once at the edge (a web request, a job, a command), it travels with every SDK call below it,
+across tasks, by a context variable.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """What every call on behalf of one request carries.
+
+    Attributes:
+        request_id: ASCII, up to 128 characters.
+        tenant: Whose data is meant; None leaves it to the client's default.
+        traceparent: W3C trace context of the span that is current, or None.
+        tracestate: Its companion, or None.
+
+    """
+
+    request_id: str
+    tenant: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("mainstay_request", default=None)
+
+
+def current() -> RequestContext | None:
+    """Return the request that is being worked on, or None outside of any."""
+    return _current.get()
+
+
+@contextmanager
+def use(context: RequestContext) -> Iterator[RequestContext]:
+    """Make `context` current within the block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def request(
+    *, request_id: str | None = None, tenant: str | None = None
+) -> Iterator[RequestContext]:
+    """Begin a request: within the block every SDK call carries its id and tenant.
+
+    Without a `request_id` one is made. The trace context of an enclosing request is kept.
+    """
+    outer = current()
+    with use(
+        RequestContext(
+            request_id=request_id or new_request_id(),
+            tenant=tenant or (outer.tenant if outer else None),
+            traceparent=outer.traceparent if outer else None,
+            tracestate=outer.tracestate if outer else None,
+        )
+    ) as context:
+        yield context
+
+
+def new_request_id() -> str:
+    """Return a fresh UUIDv7 (RFC 9562): sorts by creation time to the millisecond."""
+    millis = time.time_ns() // 1_000_000
+    value = (millis << 80) | int.from_bytes(os.urandom(10))
+    value = (value & ~(0xF << 76)) | (7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+def set_current(context: RequestContext) -> None:
+    """Make `context` current for the rest of this task; for servers, where a task is one call."""
+    _current.set(context)
