@@ -1,0 +1,148 @@
+"""Settings from the environment: typed, prefixed `MAINSTAY_`, every mistake reported at once."""
+
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "MAINSTAY_"
+EXIT_CONFIGURATION = 2
+_SCHEMES = {
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "postgres_url": ("postgresql://", "postgres://"),
+}
+
+
+class CommonSettings(BaseSettings):
+    """What every service can be told. Services add fields that begin with their name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="Where this runs; part of every log line and span."
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Anything but loopback is refused as long as callers "
+        "do not authenticate.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share a service's gRPC port. Operations ports count up from "
+        "the first one's.",
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://[user:password@]host:port/db, or rediss:// for TLS."
+    )
+    redis_timeout: float = Field(
+        0.25, gt=0, le=10, description="Longest wait for one Redis command, in seconds."
+    )
+    postgres_url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host:port/database?sslmode=require."
+    )
+    postgres_pool_size: int = Field(
+        10, ge=1, le=200, description="Most PostgreSQL connections of one process."
+    )
+    postgres_migrate: bool = Field(
+        True,
+        description="Apply pending migrations at start. Off where a role without DDL rights runs.",
+    )
+    policies_dir: Path = Field(
+        Path("policies"), description="Folder of cache.yaml, ratelimit.yaml and events/."
+    )
+    max_concurrent_calls: int = Field(
+        512, ge=1, description="Calls handled at the same time; more are shed with UNAVAILABLE."
+    )
+    shutdown_grace: float = Field(
+        10.0, ge=0, le=600, description="Longest wait for calls in flight at shutdown, in seconds."
+    )
+    shutdown_delay: float = Field(
+        0.0,
+        ge=0,
+        le=120,
+        description="Time between 'not serving' and refusing calls, for load balancers to notice, "
+        "in seconds.",
+    )
+    log_level: Literal["fatal", "error", "warning", "info", "debug", "trace"] = Field(
+        "info", description="The least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json, console for people, or auto: console in a terminal."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="Where to send traces over OTLP/HTTP, such as http://collector:4318."
+    )
+    trace_file: Path | None = Field(
+        None, description="Append spans to this file, one JSON line each. For development."
+    )
+    trace_sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of traces begun here that are recorded."
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None, description="Where to report unexpected errors; unset reports none."
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _is_private(cls, host: str) -> str:
+        """Refuse to serve callers without authentication beyond this machine."""
+        try:
+            loopback = ip_address(host).is_loopback
+        except ValueError:
+            loopback = host == "localhost"
+        if not loopback:
+            raise ValueError(
+                "would serve callers that do not authenticate to the network; use 127.0.0.1 and "
+                "put an authenticating proxy in front"
+            )
+        return host
+
+    @field_validator("redis_url", "postgres_url", check_fields=False)
+    @classmethod
+    def _is_url(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        schemes = _SCHEMES[info.field_name or ""]
+        if url is not None and not url.get_secret_value().startswith(schemes):
+            raise ValueError(f"should begin with {' or '.join(schemes)}")
+        return url
+
+
+class RedisSettings(CommonSettings):
+    """Settings of a service that cannot do without Redis."""
+
+    redis_url: SecretStr = Field(
+        description="Required. redis://[user:password@]host:port/db, or rediss:// for TLS."
+    )
+
+
+class PostgresSettings(CommonSettings):
+    """Settings of a service that cannot do without PostgreSQL."""
+
+    postgres_url: SecretStr = Field(
+        description="Required. postgresql://user:password@host:port/database?sslmode=require."
+    )
+
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+def load_settings(settings_type: type[S]) -> S:
+    """Read the settings, or print every mistake and exit with status 2."""
+    try:
+        return settings_type()
+    except ValidationError as error:
+        sys.stderr.write(describe_mistakes(error))
+        raise SystemExit(EXIT_CONFIGURATION) from None
+
+
+def describe_mistakes(error: ValidationError) -> str:
+    """Return one line for each wrong setting, without its value: it may be a secret."""
+    lines = [f"{error.error_count()} wrong setting(s):"]
+    for mistake in error.errors(include_url=False, include_input=False, include_context=False):
+        name = PREFIX + "_".join(str(part) for part in mistake["loc"]).upper()
+        lines.append(f"  {name}: {mistake['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""PostgreSQL: a pool with tenants and bounded waits, queries in files, migrations."""

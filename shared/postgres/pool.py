@@ -1,0 +1,180 @@
+"""The PostgreSQL pool of a process: tenants, bounded waits, retries of what is transient."""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+import structlog
+
+from mainstay.errors import ConfigurationError, DatabaseError
+from shared.postgres.errors import translate
+from shared.postgres.migrations import Migrations
+from shared.rpc.call import Tenant
+from shared.telemetry import metrics
+
+CONNECT_TIMEOUT = 5.0
+ACQUIRE_TIMEOUT = 2.0
+MAX_ATTEMPTS = 3
+FIRST_BACKOFF = 0.05
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}|\*")
+
+Connection: TypeAlias = asyncpg.Connection
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection without session state: all settings are `SET LOCAL`, nothing needs a reset."""
+
+    def get_reset_query(self) -> str:
+        """Save the round trip at each release."""
+        return ""
+
+
+class Postgres:
+    """A resource: transactions in the name of a tenant.
+
+    Every wait is bounded: for a connection by 2 s, for a statement by `command_timeout`. Foreign
+    errors of a transient kind leave as `DatabaseError`; constraint violations and the like leave as
+    asyncpg raised them, for the store that knows what they mean.
+    """
+
+    name = "postgres"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        migrations: Migrations | None = None,
+        migrate: bool = True,
+        max_size: int = 10,
+        command_timeout: float = 5.0,
+    ) -> None:
+        self._url = url
+        self._migrations = migrations if migrate else None
+        self._max_size = max_size
+        self._command_timeout = command_timeout
+        self._pool: asyncpg.Pool[Any] | None = None
+
+    async def start(self) -> None:
+        """Apply pending migrations and connect; raises DatabaseError while that is impossible."""
+        if self._migrations is not None:
+            await self._migrations.apply(self._url)
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._max_size,
+                command_timeout=self._command_timeout,
+                timeout=CONNECT_TIMEOUT,
+                connection_class=_PooledConnection,
+                server_settings={"application_name": "mainstay", "timezone": "UTC"},
+            )
+        except ValueError as error:
+            raise ConfigurationError(
+                f"MAINSTAY_POSTGRES_URL is not a PostgreSQL URL: {error}"
+            ) from error
+        except Exception as error:
+            raise translate(error) or error from error
+
+    async def close(self) -> None:
+        """Close all connections; those still in use are cut after a moment."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("postgres_pool_cut", error=str(error))
+            pool.terminate()
+
+    async def ping(self) -> float:
+        """Return the seconds that one query takes."""
+        began = time.perf_counter()
+        async with self._connection() as connection:
+            await connection.execute("SELECT 1")
+        return time.perf_counter() - began
+
+    @asynccontextmanager
+    async def transaction(self, tenant: Tenant) -> AsyncIterator[Connection]:
+        """Run a block in one transaction that sees the rows of `tenant` only; `*` sees all."""
+        if not _TENANT.fullmatch(tenant):
+            raise ValueError(f"not a tenant: {tenant!r}")
+        began = time.perf_counter()
+        try:
+            async with self._connection() as connection:
+                # One message for both; the name was checked above and needs no quoting.
+                await connection.execute(f"BEGIN; SET LOCAL mainstay.tenant = '{tenant}'")
+                try:
+                    yield connection
+                except BaseException:
+                    await _roll_back(connection)
+                    raise
+                await connection.execute("COMMIT")
+        finally:
+            metrics.postgres_seconds.observe(time.perf_counter() - began)
+
+    async def run(self, tenant: Tenant, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, again after a transient error, three times at most.
+
+        The answer to a commit can be lost after it took effect, so `work` must be safe to repeat.
+        """
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                async with self.transaction(tenant) as connection:
+                    return await work(connection)
+            except DatabaseError:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+                metrics.postgres_retries.inc()
+                backoff = FIRST_BACKOFF * 2.0**attempt
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311
+        raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def listen_connection(self) -> AsyncIterator[Connection]:
+        """Open a connection of its own, outside the pool, for LISTEN."""
+        try:
+            connection = await asyncpg.connect(
+                self._url, timeout=CONNECT_TIMEOUT, command_timeout=self._command_timeout
+            )
+        except Exception as error:
+            raise translate(error) or error from error
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        if self._pool is None:
+            raise DatabaseError("the PostgreSQL pool is not connected; retry with backoff")
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                metrics.postgres_pool_in_use.inc()
+                try:
+                    yield connection
+                finally:
+                    metrics.postgres_pool_in_use.dec()
+        except Exception as error:
+            translated = translate(error)
+            if translated is None:
+                raise
+            raise translated from error
+
+
+async def _roll_back(connection: Connection) -> None:
+    """Leave the transaction; a connection that cannot is of no use to anybody."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        log.warning("postgres_rollback_failed", error=str(error))
+        connection.terminate()

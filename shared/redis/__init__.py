@@ -1,0 +1,1 @@
+"""Redis: one multiplexed connection per process, scripts by digest."""

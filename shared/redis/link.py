@@ -1,0 +1,230 @@
+"""One connection to Redis that concurrent callers share.
+
+Commands of all callers leave together and replies come back in order, so a command costs a few
+microseconds where a pool costs fifty. redis-py connects, authenticates and parses; the order of
+callers is ours. A caller that gives up leaves its reply to be dropped in its turn: no cancellation
+ever cuts the stream in the middle.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from typing import Any
+
+import hiredis
+import structlog
+from redis import exceptions
+from redis.asyncio.connection import AbstractConnection
+
+from mainstay.errors import ConfigurationError, UnavailableError
+from shared.telemetry import metrics
+
+MAX_WAITING = 20_000
+"""Commands that may wait for a reply at the same time."""
+
+FIRST_RECONNECT = 0.05
+LONGEST_RECONNECT = 1.0
+
+Argument = str | bytes | int | float
+
+log = structlog.get_logger()
+
+# Answers that say "not now": the same command may succeed later or on another node.
+_REFUSALS = (
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.BusyLoadingError,
+    exceptions.MasterDownError,
+    exceptions.TryAgainError,
+)
+
+
+class RedisReplyError(Exception):
+    """Redis answered with an error: the command was wrong, which is a fault of ours."""
+
+
+class NoScriptError(RedisReplyError):
+    """The script is not loaded."""
+
+
+class RedisLink:
+    """Sends commands and hands out replies; reconnects by itself.
+
+    While there is no connection every command fails at once (the breaker is open), and only the
+    reconnecting task tries.
+    """
+
+    def __init__(self, connection: AbstractConnection, *, timeout: float, address: str) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._address = address
+        self._outgoing: list[bytes] = []
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._wake = asyncio.Event()
+        self._connected = False
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._too_late = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Return whether commands are being sent."""
+        return self._connected
+
+    async def start(self) -> None:
+        """Connect once, or raise why not; from then on stay connected."""
+        await self._connect()
+        self._keeper = asyncio.create_task(self._keep(), name="redis-link")
+
+    async def close(self) -> None:
+        """Fail what waits and disconnect."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        self._drop("the service is stopping")
+        await self._connection.disconnect(nowait=True)
+
+    def send(self, args: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+        """Queue one command and return the future of its reply."""
+        if not self._connected:
+            raise self._unavailable("REDIS_BREAKER_OPEN", "not connected")
+        if len(self._waiting) >= MAX_WAITING:
+            raise self._unavailable("REDIS_QUEUE_FULL", f"{MAX_WAITING} commands are waiting")
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._outgoing.append(hiredis.pack_command(args))  # type: ignore[arg-type]
+        now = time.monotonic()
+        self._waiting.append((reply, now))
+        if self._watchdog is None:
+            self._arm(self._timeout)
+        self._wake.set()
+        return reply
+
+    async def _keep(self) -> None:
+        """Run the connection, and bring it back whenever it breaks."""
+        wait = FIRST_RECONNECT
+        while True:
+            if self._connected:
+                wait = FIRST_RECONNECT
+                await self._exchange()
+                await self._connection.disconnect(nowait=True)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
+            wait = min(wait * 2, LONGEST_RECONNECT)
+            try:
+                await self._connect()
+            except (UnavailableError, ConfigurationError) as error:
+                log.warning("redis_reconnecting", address=self._address, error=error.message)
+            else:
+                log.info("redis_reconnected", address=self._address)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(max(self._timeout * 4, 1.0)):
+                await self._connection.connect()  # type: ignore[no-untyped-call]
+                # A stopped Redis still accepts connections: only an answer counts.
+                await self._connection.send_command("PING")
+                await self._connection.read_response()
+        except exceptions.AuthenticationError as error:
+            await self._connection.disconnect(nowait=True)
+            raise ConfigurationError(
+                f"Redis at {self._address} refused the credentials of MAINSTAY_REDIS_URL: {error}"
+            ) from error
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            await self._connection.disconnect(nowait=True)
+            raise self._unavailable("REDIS_UNAVAILABLE", str(error) or "no answer") from error
+        self._connected = True
+        metrics.redis_breaker_open.set(0)
+
+    async def _exchange(self) -> None:
+        """Write and read until the connection breaks."""
+        self._too_late.clear()
+        loops = [
+            asyncio.create_task(loop)
+            for loop in (self._write(), self._read(), self._too_late.wait())
+        ]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            cause = next(iter(done)).exception()
+        finally:
+            self._connected = False
+            metrics.redis_breaker_open.set(1)
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+        if cause is not None and not isinstance(cause, exceptions.RedisError | OSError):
+            raise cause
+        why = str(cause) if cause else f"no answer within {self._timeout:g} s"
+        log.warning("redis_connection_lost", address=self._address, error=why)
+        self._drop(why)
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._outgoing = self._outgoing, []
+            await self._connection.send_packed_command(b"".join(batch), check_health=False)
+
+    async def _read(self) -> None:
+        while True:
+            reply: Any
+            try:
+                reply = await self._connection.read_response(
+                    disable_decoding=True, timeout=math.inf, disconnect_on_error=False
+                )
+                outcome = "ok"
+            except exceptions.ResponseError as error:
+                reply, outcome = self._named(error), "error"
+            future, sent = self._waiting.popleft()
+            metrics.redis_commands.labels(outcome).inc()
+            if not self._waiting:
+                metrics.redis_seconds.observe(time.monotonic() - sent)
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+    def _named(self, error: exceptions.ResponseError) -> Exception:
+        if isinstance(error, exceptions.NoScriptError):
+            return NoScriptError(str(error))
+        if isinstance(error, _REFUSALS):
+            return self._unavailable("REDIS_REFUSED", str(error))
+        return RedisReplyError(str(error))
+
+    def _arm(self, delay: float) -> None:
+        self._watchdog = asyncio.get_running_loop().call_later(delay, self._check_age)
+
+    def _check_age(self) -> None:
+        """Give up on the connection when its oldest command has waited too long.
+
+        One timer for all: replies come in order, so if the oldest is late, so are the rest.
+        """
+        self._watchdog = None
+        if not self._waiting:
+            return
+        age = time.monotonic() - self._waiting[0][1]
+        if age < self._timeout:
+            self._arm(self._timeout - age)
+            return
+        self._connected = False
+        self._drop(f"no answer within {self._timeout:g} s", reason="REDIS_TIMEOUT")
+        self._too_late.set()
+
+    def _drop(self, why: str, reason: str = "REDIS_UNAVAILABLE") -> None:
+        """Fail everything that waits; whether it was carried out is not known."""
+        waiting, self._waiting = self._waiting, deque()
+        self._outgoing.clear()
+        metrics.redis_commands.labels("failed").inc(len(waiting))
+        for future, _ in waiting:
+            if not future.done():
+                future.set_exception(self._unavailable(reason, why))
+
+    def _unavailable(self, reason: str, why: str) -> UnavailableError:
+        return UnavailableError(
+            f"Redis at {self._address} cannot be used ({why}); retry with backoff",
+            reason=reason,
+            metadata={"dependency": "redis"},
+            retry_after=self._timeout,
+        )

@@ -1,0 +1,1 @@
+"""The runtime of a gRPC service: one pipeline around every method."""

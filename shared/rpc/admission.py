@@ -1,0 +1,30 @@
+"""Bounded concurrency: what is above the limit is shed at once, with a delay to come back after."""
+
+from mainstay.errors import UnavailableError
+from shared.telemetry import metrics
+
+RETRY_AFTER = 0.2
+
+
+class Admission:
+    """Counts calls in flight; streams have slots of their own, since they live long."""
+
+    def __init__(self, *, max_calls: int, max_streams: int) -> None:
+        self._free = {False: max_calls, True: max_streams}
+
+    def enter(self, *, streaming: bool) -> None:
+        """Take a slot or raise."""
+        if self._free[streaming] <= 0:
+            kind = "streams" if streaming else "calls"
+            raise UnavailableError(
+                f"too many {kind} at once; try again after {RETRY_AFTER:g} s or on another replica",
+                reason="OVERLOADED",
+                retry_after=RETRY_AFTER,
+            )
+        self._free[streaming] -= 1
+        metrics.calls_in_flight.inc()
+
+    def leave(self, *, streaming: bool) -> None:
+        """Give the slot back."""
+        self._free[streaming] += 1
+        metrics.calls_in_flight.dec()

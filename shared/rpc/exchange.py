@@ -1,0 +1,242 @@
+"""One call on its way through the pipeline: what is opened before the method is closed after it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from prometheus_client import Histogram
+
+from mainstay.context import RequestContext, set_current
+from mainstay.errors import DeadlineError, UnavailableError, ValidationError
+from mainstay.errors_wire import to_trailing_metadata, wire_message
+from shared.rpc.admission import Admission
+from shared.rpc.call import Call, Tenant, enter_call
+from shared.rpc.metadata import REQUEST_ID, CallMetadata, check_tenant, read_metadata
+from shared.rpc.outcome import Failure, failure_of
+from shared.rpc.policy import MethodPolicy
+from shared.telemetry import metrics, tracing
+from shared.telemetry.sentry import report_unexpected
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+WRITE_TIMEOUT = 20.0
+"""Longest wait for a slow reader to take one message of a stream, in seconds."""
+
+_TRACEPARENT_LENGTH = 55
+
+log = structlog.get_logger()
+
+
+class Parse(Protocol):
+    """Turns bytes into a message."""
+
+    def __call__(self, raw: bytes, /) -> Message:
+        """Raise DecodeError when the bytes are not one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What is the same for every call of a method."""
+
+    name: str
+    policy: MethodPolicy
+    streaming: bool
+    parse: Parse
+    seconds: Histogram
+    traced: bool
+
+
+class Exchange:
+    """The state of one call between its first byte and its status."""
+
+    __slots__ = (
+        "_admission",
+        "_began",
+        "_context",
+        "_deadline",
+        "_headers",
+        "_holds_slot",
+        "_limit",
+        "_method",
+        "_span",
+        "_tenant",
+    )
+
+    def __init__(self, method: Method, admission: Admission, context: Context) -> None:
+        self._began = time.perf_counter()
+        self._method = method
+        self._admission = admission
+        self._context = context
+        self._headers: CallMetadata = read_metadata(context.invocation_metadata())
+        self._holds_slot = False
+        self._limit: float | None = None
+        self._deadline = float("inf")
+        self._tenant = Tenant("")
+        self._span: trace.Span | None = None
+
+    async def open(self) -> None:
+        """Echo the request id, then admit the call or raise why not."""
+        headers, method = self._headers, self._method
+        traceparent = self._open_trace() if method.traced else _plausible(headers.traceparent)
+        context = RequestContext(
+            request_id=headers.request_id,
+            traceparent=traceparent or None,
+            tracestate=headers.tracestate or None,
+        )
+        set_current(context)
+        await self._context.send_initial_metadata(((REQUEST_ID, headers.request_id),))
+        self._open_deadline()
+        self._tenant = check_tenant(headers.tenant, wildcard=method.policy.wildcard_tenant)
+        if method.policy.admission:
+            self._admission.enter(streaming=method.streaming)
+            self._holds_slot = True
+        set_current(
+            RequestContext(
+                request_id=headers.request_id,
+                tenant=self._tenant,
+                traceparent=context.traceparent,
+                tracestate=context.tracestate,
+            )
+        )
+        enter_call(
+            Call(
+                method=method.name,
+                tenant=self._tenant,
+                principal="anonymous",
+                request_id=headers.request_id,
+                traceparent=traceparent,
+                deadline=self._deadline,
+            )
+        )
+
+    def _open_trace(self) -> str:
+        headers = self._headers
+        # The task ends with the call, and its context with it: nothing has to be detached.
+        parent = tracing.extract(headers.traceparent, headers.tracestate)
+        self._span = tracing.start_server_span(
+            self._method.name, parent, {"request.id": headers.request_id}
+        )
+        otel_context.attach(trace.set_span_in_context(self._span, parent))
+        return tracing.current_traceparent()
+
+    def _open_deadline(self) -> None:
+        asked = self._context.time_remaining()
+        granted = self._method.policy.deadline(asked)
+        self._deadline = time.monotonic() + granted
+        # grpcio itself ends a call at the deadline its caller set; only ours needs a timer.
+        if (asked is None or granted < asked) and granted != float("inf"):
+            self._limit = granted
+
+    def parse(self, raw: bytes) -> Message:
+        """Return the request, or say that the bytes are not one."""
+        try:
+            return self._method.parse(raw)
+        except DecodeError as error:
+            raise ValidationError(
+                f"the request of {self._method.name} cannot be parsed; "
+                "use the published proto of this version",
+                fields={"request": "not a valid protobuf message of the expected type"},
+            ) from error
+
+    @asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Run a block within the time the call has."""
+        timer = asyncio.timeout(self._limit)
+        try:
+            async with timer:
+                yield
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            raise DeadlineError(
+                f"{self._method.name} did not end within the {self._limit:g} s it may take"
+            ) from error
+
+    async def write(self, message: Message) -> None:
+        """Send one message of a stream; a reader that takes none for long is cut off."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await self._context.write(message.SerializeToString())
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the caller read nothing for {WRITE_TIMEOUT:g} s; read faster or reconnect",
+                reason="SLOW_READER",
+            ) from error
+
+    def succeed(self) -> None:
+        """Record a call that ended well."""
+        self._record("OK", "")
+        emit = log.debug if self._method.policy.quiet else log.info
+        emit(
+            "call_finished",
+            method=self._method.name,
+            code="OK",
+            duration_ms=self._milliseconds(),
+            tenant=self._tenant,
+        )
+
+    async def fail(self, cause: BaseException) -> NoReturn:
+        """Record the failure and tell the caller what it may know."""
+        failure = failure_of(cause, deadline=self._deadline)
+        self._record(failure.code.name, failure.error.reason)
+        self._log_failure(failure)
+        if isinstance(cause, asyncio.CancelledError) or self._context.done():
+            raise cause
+        request_id = self._headers.request_id
+        await self._context.abort(
+            failure.code,
+            wire_message(failure.error),
+            to_trailing_metadata(failure.error, request_id=request_id),
+        )
+        raise AssertionError("abort raises")
+
+    def _log_failure(self, failure: Failure) -> None:
+        fields = {
+            "method": self._method.name,
+            "code": failure.code.name,
+            "reason": failure.error.reason,
+            "duration_ms": self._milliseconds(),
+            "tenant": self._tenant,
+        }
+        if not failure.unexpected:
+            log.info("call_finished", error=failure.error.message, **fields)
+            return
+        error_id = failure.error.metadata["error_id"]
+        log.error("call_failed", error_id=error_id, exc_info=failure.cause, **fields)
+        report_unexpected(
+            failure.cause,
+            method=self._method.name,
+            request_id=self._headers.request_id,
+            tenant=self._tenant,
+            error_id=error_id,
+        )
+
+    def _record(self, code: str, reason: str) -> None:
+        method = self._method
+        method.seconds.observe(time.perf_counter() - self._began)
+        metrics.calls.labels(method.name, code, reason).inc()
+        if self._span is not None:
+            tracing.end_server_span(self._span, code)
+
+    def _milliseconds(self) -> float:
+        return round((time.perf_counter() - self._began) * 1000, 3)
+
+    def close(self) -> None:
+        """Give back what the call held."""
+        if self._holds_slot:
+            self._admission.leave(streaming=self._method.streaming)
+            self._holds_slot = False
+
+
+def _plausible(traceparent: str) -> str:
+    """Return a header that can be passed on as it is, or nothing."""
+    return traceparent if len(traceparent) == _TRACEPARENT_LENGTH else ""

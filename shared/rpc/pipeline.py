@@ -1,0 +1,145 @@
+"""The one pipeline around every method of every service.
+
+Down: request id, trace context, deadline, tenant, admission. Up: error boundary, span, metrics and
+one log line. Handlers are registered for raw bytes, so that a message that does not parse gets a
+named error too, and no chain of interceptors is built per call.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from mainstay.errors import UnimplementedError
+from shared.rpc.admission import Admission
+from shared.rpc.exchange import Context, Exchange, Method
+from shared.rpc.policy import MethodPolicy
+from shared.telemetry import metrics
+
+Behaviour = Callable[..., Any]
+UNKNOWN_METHOD = "unknown"
+_MAX_NAME = 120
+
+
+class Pipeline:
+    """Wraps the handlers of generated servicers."""
+
+    def __init__(self, *, admission: Admission, traced: bool) -> None:
+        self._admission = admission
+        self._traced = traced
+
+    def wrap(
+        self, service: str, handlers: Mapping[str, Any], policies: Mapping[str, MethodPolicy]
+    ) -> dict[str, Any]:
+        """Return the handlers of `service` with the pipeline around each.
+
+        Every method must have a policy and every policy a method: a mistake is found at start.
+        """
+        if set(handlers) != set(policies):
+            odd = ", ".join(sorted(set(handlers) ^ set(policies)))
+            raise ValueError(f"{service}: methods and policies differ in {odd}")
+        return {
+            name: self._wrap_one(f"{service}/{name}", handler, policies[name])
+            for name, handler in handlers.items()
+        }
+
+    def _wrap_one(self, name: str, handler: Any, policy: MethodPolicy) -> Any:
+        streaming = handler.request_streaming or handler.response_streaming
+        method = Method(
+            name=name,
+            policy=policy,
+            streaming=streaming,
+            parse=handler.request_deserializer,
+            seconds=metrics.call_seconds.labels(name),
+            traced=self._traced and not policy.quiet,
+        )
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary))
+            case False, True:
+                return grpc.unary_stream_rpc_method_handler(
+                    self._server_stream(method, handler.unary_stream)
+                )
+            case True, True:
+                return grpc.stream_stream_rpc_method_handler(
+                    self._bidi_stream(method, handler.stream_stream)
+                )
+            case _:
+                raise NotImplementedError(f"{name}: no contract of ours streams requests alone")
+
+    def _unary(self, method: Method, behaviour: Behaviour) -> Behaviour:
+        admission = self._admission
+
+        async def handle(raw: bytes, context: Context) -> bytes:
+            exchange = Exchange(method, admission, context)
+            try:
+                await exchange.open()
+                async with exchange.limited():
+                    response = await behaviour(exchange.parse(raw), None)
+                reply: bytes = response.SerializeToString()
+            except BaseException as error:  # noqa: BLE001 - the boundary; fail() always raises
+                await exchange.fail(error)
+            else:
+                exchange.succeed()
+                return reply
+            finally:
+                exchange.close()
+
+        return handle
+
+    def _server_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
+        async def handle(raw: bytes, context: Context) -> None:
+            exchange = Exchange(method, self._admission, context)
+            await self._stream(exchange, lambda: behaviour(exchange.parse(raw), None))
+
+        return handle
+
+    def _bidi_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
+        async def handle(raw_requests: AsyncIterator[bytes], context: Context) -> None:
+            exchange = Exchange(method, self._admission, context)
+            await self._stream(exchange, lambda: behaviour(parsed(exchange, raw_requests), None))
+
+        async def parsed(exchange: Exchange, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+            async for request in raw:
+                yield exchange.parse(request)
+
+        return handle
+
+    @staticmethod
+    async def _stream(exchange: Exchange, start: Callable[[], Any]) -> None:
+        """Write what the method yields; its generator is closed here, in the call's own task."""
+        try:
+            await exchange.open()
+            async with exchange.limited(), aclosing(start()) as responses:
+                async for response in responses:
+                    await exchange.write(response)
+        except BaseException as error:  # noqa: BLE001 - the boundary; fail() always raises
+            await exchange.fail(error)
+        else:
+            exchange.succeed()
+        finally:
+            exchange.close()
+
+
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Answers calls of methods that do not exist, with the same care as those that do."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Return a handler that fails for whatever kind of call it is."""
+        method = details.method[:_MAX_NAME]
+
+        def refuse(_requests: object, _context: object) -> AsyncIterator[Any]:
+            raise UnimplementedError(
+                f"{method} does not exist here; list what does with reflection"
+            )
+
+        handler: Any = grpc.stream_stream_rpc_method_handler(refuse, request_deserializer=bytes)
+        policy = MethodPolicy(admission=False)
+        return self._pipeline.wrap("", {UNKNOWN_METHOD: handler}, {UNKNOWN_METHOD: policy})[
+            UNKNOWN_METHOD
+        ]

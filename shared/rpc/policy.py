@@ -1,0 +1,27 @@
+"""What the pipeline must know of a method beyond its types."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodPolicy:
+    """How a method is run.
+
+    Attributes:
+        default_deadline: Seconds for a call that brings no deadline.
+        max_deadline: Longest deadline a call may bring, in seconds; longer is capped.
+        admission: Whether the call counts against the limit of concurrent calls. Health does not.
+        wildcard_tenant: Whether the tenant `*` (all) may be named.
+        quiet: Whether a success is logged at debug level only.
+
+    """
+
+    default_deadline: float = 5.0
+    max_deadline: float = 60.0
+    admission: bool = True
+    wildcard_tenant: bool = False
+    quiet: bool = False
+
+    def deadline(self, asked: float | None) -> float:
+        """Return the seconds the call gets."""
+        return min(self.default_deadline if asked is None else asked, self.max_deadline)

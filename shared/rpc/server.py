@@ -1,0 +1,113 @@
+"""The gRPC server of a service: grpcio's aio transport with our pipeline on it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+
+from mainstay.errors import ConfigurationError
+from mainstay.grpc_health.v1 import health_pb2_grpc
+from shared.rpc import health, reflection
+from shared.rpc.admission import Admission
+from shared.rpc.pipeline import Pipeline, UnknownMethods
+from shared.rpc.policy import MethodPolicy
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024
+
+AddToServer = Callable[[Any, Any], None]
+
+
+class _Recorder:
+    """Takes the handlers that a generated `add_…_to_server` would give to a server."""
+
+    def __init__(self) -> None:
+        self.service = ""
+        self.handlers: Mapping[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Ignore them: the registered ones say the same, with names."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Keep the handlers of one service."""
+        self.service, self.handlers = service, handlers
+
+
+class RpcServer:
+    """Serves the servicers it is given, with health and reflection beside them."""
+
+    def __init__(
+        self, *, max_calls: int, max_streams: int, traced: bool, shared_port: bool = False
+    ) -> None:
+        self.health = health.HealthRegistry()
+        self._pipeline = Pipeline(
+            admission=Admission(max_calls=max_calls, max_streams=max_streams), traced=traced
+        )
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._server = grpc.aio.server(options=_options(shared_port=shared_port))
+        self.port = 0
+
+    def expose(
+        self, add_to_server: AddToServer, servicer: object, methods: Mapping[str, MethodPolicy]
+    ) -> None:
+        """Serve the methods of a servicer; each must have a policy."""
+        service = self._register(add_to_server, servicer, methods)
+        self.health.add(service)
+
+    def _register(
+        self,
+        add_to_server: AddToServer,
+        servicer: object,
+        methods: Mapping[str, MethodPolicy],
+        *,
+        name: str = "",
+    ) -> str:
+        recorder = _Recorder()
+        add_to_server(servicer, recorder)
+        name = name or recorder.service
+        wrapped = self._pipeline.wrap(name, recorder.handlers, methods)
+        self._handlers.append(grpc.method_handlers_generic_handler(name, wrapped))
+        return name
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; `port` 0 picks a free one, found in `port` afterwards."""
+        servicer = health.HealthServicer(self.health)
+        name = self._register(
+            health_pb2_grpc.add_HealthServicer_to_server, servicer, health.METHODS
+        )
+        listed = [*self.health.services[1:], name]
+        reflector = reflection.make_servicer(listed)
+        for version in reflection.SERVICES:
+            self._register(reflection.add_to_server, reflector, reflection.METHODS, name=version)
+        self._server.add_generic_rpc_handlers((*self._handlers, UnknownMethods(self._pipeline)))
+        try:
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host}:{port}: {error}; free the port or choose another"
+            ) from error
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, let those in flight end for `grace` seconds, cancel the rest."""
+        self.health.close()
+        await self._server.stop(grace)
+
+
+def _options(*, shared_port: bool) -> list[tuple[str, Any]]:
+    return [
+        # Without this a second server on the same port would start and steal half the calls.
+        ("grpc.so_reuseport", int(shared_port)),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES // 2),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        # The default is unlimited: one connection could open streams until memory is gone.
+        ("grpc.max_concurrent_streams", 1_000),
+        # Clients may ping every 10 s, also when idle; the default of 300 s cuts them off.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A peer that vanished is noticed within half a minute.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]

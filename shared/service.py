@@ -1,0 +1,278 @@
+"""The life of a service: wait for what it needs, serve, drain, leave.
+
+    starting ──all resources up──► serving ──SIGTERM, SIGINT or a crash inside──► draining ──► gone
+
+SIGTERM: health says NOT_SERVING, balancers get `shutdown_delay` to notice, calls in flight get
+`shutdown_grace` to end, background tasks are cancelled and awaited, resources closed in reverse.
+A second signal exits at once. Exit codes: 0 after a drain, 1 after a crash, 2 for a wrong setting.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+import structlog
+import uvloop
+
+from mainstay.errors import ConfigurationError, MainstayError
+from shared.config import EXIT_CONFIGURATION, CommonSettings, load_settings
+from shared.http import HttpServer
+from shared.operations import operations_app
+from shared.processes import is_worker_process, process_index, supervise
+from shared.rpc.policy import MethodPolicy
+from shared.rpc.server import AddToServer, RpcServer
+from shared.telemetry.logs import configure_logs
+from shared.telemetry.sentry import configure_sentry
+from shared.telemetry.tracing import configure_tracing
+
+MAX_STREAMS = 4_000
+FIRST_WAIT = 0.1
+LONGEST_WAIT = 5.0
+EXIT_CRASHED = 1
+EXIT_FORCED = 130
+
+log = structlog.get_logger()
+
+
+class Resource(Protocol):
+    """Something a service needs while it serves, such as a connection pool."""
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        ...
+
+    async def start(self) -> None:
+        """Make it usable; a transient `MainstayError` means: try again later."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; called once, also after a failed start."""
+        ...
+
+
+R = TypeVar("R", bound=Resource)
+S = TypeVar("S", bound=CommonSettings)
+Hook = Callable[[], Awaitable[None]]
+
+
+class Service:
+    """One service in one process: put together in `services/<name>/app.py`, then run."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: CommonSettings,
+        *,
+        port: int,
+        ops_port: int,
+        traced: bool | None = None,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._port = port
+        shared_port = settings.processes > 1
+        self._rpc = RpcServer(
+            max_calls=settings.max_concurrent_calls,
+            max_streams=MAX_STREAMS,
+            traced=is_tracing(settings) if traced is None else traced,
+            shared_port=shared_port,
+        )
+        self._ops = HttpServer(
+            "operations",
+            operations_app(name, self._rpc.health),
+            settings.host,
+            ops_port + process_index() if ops_port else 0,
+        )
+        self._resources: list[Resource] = []
+        self._started: list[Resource] = []
+        self._tasks: list[tuple[str, Hook]] = []
+        self._running_tasks: list[asyncio.Task[None]] = []
+        self._drain_hooks: list[Hook] = []
+        self._stop = asyncio.Event()
+        self._exit_code = 0
+        self._began_serving = False
+
+    @property
+    def address(self) -> str:
+        """Return `host:port` of the gRPC server; known once it serves."""
+        return f"{self._settings.host}:{self._rpc.port}"
+
+    @property
+    def ops_address(self) -> str:
+        """Return `host:port` of the operations server; known once it started."""
+        return f"{self._settings.host}:{self._ops.port}"
+
+    @property
+    def serving(self) -> bool:
+        """Return whether calls are welcome."""
+        return self._rpc.health.serving
+
+    def use(self, resource: R) -> R:
+        """Start `resource` before serving and close it after; in order, and in reverse."""
+        self._resources.append(resource)
+        return resource
+
+    def expose(
+        self, add_to_server: AddToServer, servicer: object, methods: Mapping[str, MethodPolicy]
+    ) -> None:
+        """Serve a servicer's methods; each must have a policy."""
+        self._rpc.expose(add_to_server, servicer, methods)
+
+    def background(self, name: str, run: Hook) -> None:
+        """Run a task as long as the service serves; if it ends by itself, so does the service."""
+        self._tasks.append((name, run))
+
+    def on_drain(self, hook: Hook) -> None:
+        """Call `hook` when draining begins, while calls in flight still run."""
+        self._drain_hooks.append(hook)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Service"]:
+        """Serve within the block; for tests, and the core of `run`."""
+        try:
+            await self._start()
+            yield self
+        finally:
+            await self._drain()
+
+    async def _start(self) -> None:
+        await self._ops.start()
+        for resource in self._resources:
+            self._started.append(resource)
+            await self._start_with_backoff(resource)
+        await self._rpc.start(self._settings.host, self._port)
+        for name, run in self._tasks:
+            task = asyncio.create_task(self._guard(name, run), name=name)
+            self._running_tasks.append(task)
+        _settle_memory()
+        self._began_serving = True
+        self._rpc.health.set_serving(serving=True)
+        log.info("service_ready", address=self.address, operations=self.ops_address)
+
+    @staticmethod
+    async def _start_with_backoff(resource: Resource) -> None:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await resource.start()
+            except MainstayError as error:
+                if not error.transient:
+                    raise
+                pause = wait * random.uniform(0.8, 1.2)  # noqa: S311
+                log.warning(
+                    "dependency_waiting",
+                    dependency=resource.name,
+                    error=error.message,
+                    retry_in_s=round(pause, 2),
+                )
+                await asyncio.sleep(pause)
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _guard(self, name: str, run: Hook) -> None:
+        try:
+            await run()
+        except Exception as error:  # noqa: BLE001 - whatever ended the task ends the service
+            log.fatal("background_task_failed", task=name, exc_info=error)
+        else:
+            log.fatal("background_task_ended", task=name)
+        self._exit_code = EXIT_CRASHED
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        log.info("service_draining")
+        if self._began_serving:
+            self._rpc.health.set_serving(serving=False)
+            await asyncio.sleep(self._settings.shutdown_delay)
+        for hook in self._drain_hooks:
+            await hook()
+        await self._rpc.stop(self._settings.shutdown_grace)
+        for task in self._running_tasks:
+            task.cancel()
+        await asyncio.gather(*self._running_tasks, return_exceptions=True)
+        for resource in reversed(self._started):
+            await resource.close()
+        await self._ops.close()
+        log.info("service_stopped")
+
+    async def main(self) -> int:
+        """Serve until a signal or a crash; returns the exit code."""
+        self._catch_signals()
+        stopped = asyncio.create_task(self._stop.wait())
+        serving = asyncio.create_task(self._serve())
+        try:
+            # While it still waits for a dependency, a signal must end the wait.
+            await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._began_serving:
+                serving.cancel()
+            await serving
+        except asyncio.CancelledError:
+            log.info("start_abandoned")
+        except ConfigurationError as error:
+            sys.stderr.write(f"{error.message}\n")
+            self._exit_code = EXIT_CONFIGURATION
+        finally:
+            stopped.cancel()
+        return self._exit_code
+
+    async def _serve(self) -> None:
+        async with self.running():
+            await self._stop.wait()
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("exiting_at_once", signal=number.name)
+            os._exit(EXIT_FORCED)
+        log.info("signal_received", signal=number.name)
+        self._stop.set()
+
+
+def _settle_memory() -> None:
+    """Take what start-up made out of the collector's sight: it lives as long as the process.
+
+    Calls make many short-lived objects and no cycles to speak of, so collections can be rare.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def is_tracing(settings: CommonSettings) -> bool:
+    """Return whether spans go anywhere."""
+    otlp = settings.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return bool(otlp) or settings.trace_file is not None
+
+
+def run_service(name: str, settings_type: type[S], build: Callable[[S], Service]) -> None:
+    """Be the process of a service: settings → service → run → exit."""
+    settings = load_settings(settings_type)
+    configure_logs(
+        name,
+        level=settings.log_level,
+        log_format=settings.log_format,
+        environment=settings.environment,
+    )
+    if settings.processes > 1 and not is_worker_process():
+        raise SystemExit(supervise(settings.processes))
+    configure_tracing(name, settings)
+    configure_sentry(name, settings)
+
+    async def main() -> int:
+        return await build(settings).main()
+
+    try:
+        raise SystemExit(uvloop.run(main()))
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error.message}\n")
+        raise SystemExit(EXIT_CONFIGURATION) from None
