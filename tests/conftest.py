@@ -1,0 +1,160 @@
+"""Real servers for every test: one Redis and one PostgreSQL per run, and private ones to break.
+
+Set MAINSTAY_TEST_REDIS_URL or MAINSTAY_TEST_POSTGRES_URL to use servers that already run. The Redis
+is emptied before every test; the PostgreSQL role needs CREATEDB and must not be a superuser.
+"""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import psutil
+import pytest
+import redis
+
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.redis import RedisServer
+
+T = TypeVar("T")
+
+StartRedis = Callable[[], Awaitable[RedisServer]]
+StartPostgres = Callable[[], Awaitable[PostgresServer]]
+
+_database_numbers = count(1)
+
+
+def _run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run in a loop of its own: session fixtures outlive the loop of every test."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def server_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Provide a directory for the data of servers, removed at the end."""
+    directory = tmp_path_factory.mktemp("servers")
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session_redis_url(server_directory: Path) -> Iterator[str]:
+    """Start the Redis of this run; tests use `redis_url`."""
+    if given := os.environ.get("MAINSTAY_TEST_REDIS_URL"):
+        yield given
+        return
+    server = RedisServer(server_directory / "redis")
+    _run_apart(server.start())
+    yield server.url
+    _run_apart(server.stop())
+
+
+@pytest.fixture(scope="session")
+def session_postgres_url(server_directory: Path) -> Iterator[str]:
+    """Start the PostgreSQL of this run; tests use `postgres_url`."""
+    if given := os.environ.get("MAINSTAY_TEST_POSTGRES_URL"):
+        yield given
+        return
+    server = PostgresServer(server_directory / "postgres", fsync=False, create_databases=True)
+    _run_apart(server.start())
+    yield server.url
+    _run_apart(server.stop())
+
+
+@pytest.fixture
+def redis_url(session_redis_url: str) -> str:
+    """Empty the Redis of this run for one test."""
+    with redis.Redis.from_url(session_redis_url) as connection:
+        connection.flushall()
+    return session_redis_url
+
+
+@pytest.fixture
+async def postgres_url(session_postgres_url: str) -> AsyncIterator[str]:
+    """Create an empty database for one test, owned by an ordinary role."""
+    name = f"test_{os.getpid()}_{next(_database_numbers)}"
+    # Copying files makes a database in half the time that writing it through the log takes.
+    await _execute(session_postgres_url, f"CREATE DATABASE {name} STRATEGY file_copy")
+    yield urlunsplit(urlsplit(session_postgres_url)._replace(path=f"/{name}"))
+    await _execute(session_postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def start_redis(tmp_path: Path) -> AsyncIterator[StartRedis]:
+    """Let a test start any number of Redis servers of its own."""
+    numbers = count(1)
+    async with AsyncExitStack() as servers:
+
+        async def start() -> RedisServer:
+            server = RedisServer(tmp_path / f"redis-{next(numbers)}", appendonly=True)
+            return await servers.enter_async_context(server)
+
+        yield start
+
+
+@pytest.fixture
+async def private_redis(start_redis: StartRedis) -> RedisServer:
+    """Start a Redis that the test may kill, pause, stop and start again on the same port."""
+    return await start_redis()
+
+
+@pytest.fixture
+async def start_postgres(tmp_path: Path) -> AsyncIterator[StartPostgres]:
+    """Let a test start any number of PostgreSQL servers of its own."""
+    numbers = count(1)
+    async with AsyncExitStack() as servers:
+
+        async def start() -> PostgresServer:
+            server = PostgresServer(
+                tmp_path / f"postgres-{next(numbers)}", fsync=False, create_databases=True
+            )
+            return await servers.enter_async_context(server)
+
+        yield start
+
+
+@pytest.fixture
+async def private_postgres(start_postgres: StartPostgres) -> PostgresServer:
+    """Start a PostgreSQL that the test may kill, pause, stop and start again on the same port."""
+    return await start_postgres()
+
+
+@pytest.fixture
+def gone() -> Callable[[Iterable[int]], Awaitable[list[int]]]:
+    """Let a test wait until processes are gone; what still runs after 15 s is returned."""
+
+    async def wait(pids: Iterable[int]) -> list[int]:
+        left = list(pids)
+        deadline = time.monotonic() + 15
+        while (left := [*filter(_runs, left)]) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # they are no children of ours that could be awaited
+        return left
+
+    return wait
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be reaped by somebody does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
