@@ -1,0 +1,1 @@
+"""Rate limits: ask whether a subject may act now, see `mainstay.ratelimit.client`."""
