@@ -1,0 +1,1 @@
+"""The health service: one aggregate over the suite, answered from memory."""

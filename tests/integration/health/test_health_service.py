@@ -1,0 +1,300 @@
+"""The whole service: real targets behind it, gRPC and HTTP in front of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mainstay.channel import Channel
+from mainstay.grpc_health.v1 import health_pb2
+from mainstay.health.client import HealthClient, State
+from services.health.app import HealthApp, assemble
+from services.health.ports import ProbeError
+from services.health.probes import GrpcProbe
+from services.health.settings import HealthSettings
+from tests.integration.health.plain_http import ask
+from tests.integration.health.targets import GrpcTarget, SilentListener
+
+NAMES = ["cache", "database", "jobs", "ratelimit", "redis"]
+
+
+@pytest.fixture
+async def targets() -> AsyncIterator[dict[str, GrpcTarget]]:
+    """Start the three services that are probed, as far as a probe can tell."""
+    async with AsyncExitStack() as running:
+        yield {
+            name: await running.enter_async_context(GrpcTarget())
+            for name in ("cache", "jobs", "ratelimit")
+        }
+
+
+@pytest.fixture
+def settings(targets: dict[str, GrpcTarget], redis_url: str, postgres_url: str) -> HealthSettings:
+    """Probes at start and then when the test says so: the next round is minutes away."""
+    return make_settings(targets, redis_url=redis_url, postgres_url=postgres_url)
+
+
+def make_settings(targets: dict[str, GrpcTarget], **changes: Any) -> HealthSettings:
+    addresses = {f"health_{name}_address": target.address for name, target in targets.items()}
+    ports = {"health_port": 0, "health_ops_port": 0, "health_http_port": 0}
+    fixed = {"health_probe_interval": 300, "health_probe_timeout": 5, "health_probe_fall": 1}
+    return HealthSettings(**{**ports, **fixed, **addresses, **changes})
+
+
+@pytest.fixture
+async def health(settings: HealthSettings) -> AsyncIterator[HealthApp]:
+    """Start a health service and wait for its first round."""
+    app = assemble(settings)
+    async with app.service.running():
+        yield app
+
+
+class TestGetReport:
+    async def test_all_is_well(self, health: HealthApp, targets: dict[str, GrpcTarget]) -> None:
+        """Every target is there by name, measured, with the request id that it was sent."""
+        async with Channel(health.service.address) as channel:
+            report = await HealthClient(channel).get_report()
+
+        assert (report.state, [check.name for check in report.checks]) == (State.HEALTHY, NAMES)
+        for check in report.checks:
+            assert check.latency is not None
+            assert 0 < check.latency < 5
+            assert check.check_time is not None
+            assert check.check_time <= report.snapshot_time
+            assert (check.state, check.message) == (State.HEALTHY, "")
+            if check.name in targets:
+                assert [check.request_id] == targets[check.name].request_ids
+
+    async def test_a_critical_target_is_broken(
+        self, health: HealthApp, targets: dict[str, GrpcTarget]
+    ) -> None:
+        """The report says which and why, and is an answer, not an error."""
+        targets["jobs"].status = health_pb2.HealthCheckResponse.NOT_SERVING
+        await health.prober.run_once()
+        async with Channel(health.service.address) as channel:
+            report = await HealthClient(channel).get_report()
+        jobs = next(check for check in report.checks if check.name == "jobs")
+
+        assert (report.state, jobs.state, jobs.critical) == (State.UNHEALTHY, State.UNHEALTHY, True)
+        assert jobs.message == "Answered NOT_SERVING: it is starting, draining or broken."
+        assert jobs.request_id == targets["jobs"].request_ids[-1]
+
+
+class TestHttp:
+    async def test_healthy(self, health: HealthApp) -> None:
+        """The document of H1 under 200, never to be cached."""
+        answer = await ask(health.http.port, "/health")
+        document = answer.document()
+
+        assert (
+            answer.status,
+            answer.headers["cache-control"],
+            answer.headers["content-type"],
+        ) == (200, "no-store", "application/health+json")
+        assert (document["status"], [*document["checks"]]) == ("healthy", NAMES)
+        assert document["timestamp"].endswith("Z")
+        assert document["checks"]["database"]["status"] == "healthy"
+        assert document["checks"]["database"]["latency"] > 0
+
+    async def test_degraded_still_invites_traffic(
+        self, targets: dict[str, GrpcTarget], postgres_url: str
+    ) -> None:
+        """Redis is nobody's own: without it every replica would go out at once."""
+        settings = make_settings(
+            targets, redis_url="redis://127.0.0.1:1/0", postgres_url=postgres_url
+        )
+        app = assemble(settings)
+        async with app.service.running():
+            answer = await ask(app.http.port, "/health")
+
+        assert (
+            answer.status,
+            answer.document()["status"],
+            answer.document()["checks"]["redis"]["status"],
+        ) == (200, "degraded", "unhealthy")
+
+    async def test_unhealthy_says_when_to_come_back(
+        self, health: HealthApp, targets: dict[str, GrpcTarget]
+    ) -> None:
+        """503, after the interval something may have changed."""
+        await targets["cache"].stop()
+        await health.prober.run_once()
+        answer = await ask(health.http.port, "/health")
+
+        assert (
+            answer.status,
+            answer.headers["retry-after"],
+            answer.headers["cache-control"],
+            answer.document()["status"],
+        ) == (503, "300", "no-store", "unhealthy")
+
+    async def test_head_is_get_without_a_body(self, health: HealthApp) -> None:
+        """Pollers that only want the code get the same one, in either version of HTTP."""
+        for path in ("/health", "/livez", "/readyz"):
+            for version in ("1.0", "1.1"):
+                get = await ask(health.http.port, path, version=version)
+                head = await ask(health.http.port, path, method="HEAD", version=version)
+
+                assert (get.status, head.status, head.body) == (200, 200, b"")
+                for name in ("cache-control", "content-type", "content-length"):
+                    assert get.headers[name] == head.headers[name]
+
+    async def test_what_is_not_there_is_not_redirected(self, health: HealthApp) -> None:
+        """Several pollers take a redirect for health."""
+        answers = [await ask(health.http.port, path) for path in ("/health/", "/nothing")]
+
+        assert [answer.status for answer in answers] == [404, 404]
+
+    async def test_post_is_refused(self, health: HealthApp) -> None:
+        """Asking changes nothing, so there is nothing to post."""
+        answer = await ask(health.http.port, "/health", method="POST")
+
+        assert answer.status == 405
+
+
+class TestReadiness:
+    async def test_ready_whatever_the_targets_do(
+        self, health: HealthApp, targets: dict[str, GrpcTarget]
+    ) -> None:
+        """This instance can say that all is lost, and that makes it ready."""
+        for target in targets.values():
+            await target.stop()
+        await health.prober.run_once()
+        answers = [await ask(health.http.port, path) for path in ("/livez", "/readyz", "/health")]
+
+        assert [answer.status for answer in answers] == [200, 200, 503]
+
+    async def test_before_the_first_round_alive_but_not_ready(
+        self, targets: dict[str, GrpcTarget], redis_url: str, postgres_url: str
+    ) -> None:
+        """A target that hangs at start delays readiness by one timeout, and liveness not at all."""
+        async with SilentListener() as hung:
+            settings = make_settings(
+                targets,
+                redis_url=redis_url,
+                postgres_url=postgres_url,
+                health_cache_address=hung.address,
+            )
+            app = assemble(settings)
+            starting = asyncio.create_task(app.service.running().__aenter__())
+            await asyncio.wait_for(hung.connected.wait(), 10)
+            paths = ("/livez", "/readyz", "/health")
+            answers = [await ask(app.http.port, path) for path in paths]
+            still_probing = not starting.done()
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+
+        assert still_probing
+        assert [answer.status for answer in answers] == [200, 503, 503]
+        assert answers[1].document()["message"] == "The first round of probes is under way."
+        assert answers[2].document()["status"] == "unknown"
+
+    async def test_draining_is_not_ready(self, settings: HealthSettings) -> None:
+        """Whoever sends traffic here is told before calls are refused."""
+        app = assemble(settings)
+        answers = []
+
+        async def while_draining() -> None:
+            answers.extend([await ask(app.http.port, path) for path in ("/livez", "/readyz")])
+
+        app.service.on_drain(while_draining)
+        async with app.service.running():
+            pass
+
+        assert [answer.status for answer in answers] == [200, 503]
+        assert answers[1].document()["message"] == "This instance is starting or draining."
+
+
+class TestAnswersDoNoIo:
+    async def test_asking_probes_nothing(
+        self, health: HealthApp, targets: dict[str, GrpcTarget]
+    ) -> None:
+        """However many ask, the targets are asked by the background alone."""
+        async with Channel(health.service.address) as channel:
+            client = HealthClient(channel)
+            await asyncio.gather(*(client.get_report() for _ in range(50)))
+        await asyncio.gather(*(ask(health.http.port, "/health") for _ in range(50)))
+
+        assert {1} == {len(target.request_ids) for target in targets.values()}
+
+    async def test_answers_come_while_a_probe_hangs(
+        self, health: HealthApp, targets: dict[str, GrpcTarget]
+    ) -> None:
+        """A dependency that hangs makes no answer slow: its probe is out before and after them."""
+        targets["jobs"].may_answer.clear()
+        targets["jobs"].asked.clear()
+        probing = asyncio.create_task(health.prober.run_once())
+        await asyncio.wait_for(targets["jobs"].asked.wait(), 5)
+        async with Channel(health.service.address) as channel:
+            report = await HealthClient(channel).get_report()
+        answer = await ask(health.http.port, "/health")
+        still_out = not probing.done()
+        targets["jobs"].may_answer.set()
+        await probing
+
+        assert (report.state, answer.status, still_out) == (State.HEALTHY, 200, True)
+
+
+class TestProbingAService:
+    async def test_serving_then_draining(self, settings: HealthSettings) -> None:
+        """A service of ours, here this one, passes the probe until it drains."""
+        app = assemble(settings)
+        complaints: list[str] = []
+
+        async def while_draining() -> None:
+            with pytest.raises(ProbeError) as caught:
+                await probe.ask("request-2")
+            complaints.append(caught.value.message)
+
+        app.service.on_drain(while_draining)
+        async with app.service.running():
+            probe = GrpcProbe(app.service.address, timeout=1)
+            await probe.ask("request-1")
+        await probe.close()
+
+        assert complaints == ["Answered NOT_SERVING: it is starting, draining or broken."]
+
+
+class TestOldSnapshot:
+    async def test_an_old_answer_is_not_a_healthy_answer(self, health: HealthApp) -> None:
+        """Were the probes to stop, every answer would turn to unknown by itself."""
+        long_ago = time.monotonic() - 3600
+        for check in health.prober.snapshot.report(time.monotonic()).checks:
+            assert check.last is not None
+            old = replace(check.last, at=long_ago)
+            health.prober.snapshot = health.prober.snapshot.after(old)
+        async with Channel(health.service.address) as channel:
+            report = await HealthClient(channel).get_report()
+        answer = await ask(health.http.port, "/health")
+
+        assert {State.UNKNOWN} == {report.state, *(check.state for check in report.checks)}
+        assert (answer.status, answer.document()["status"]) == (503, "unknown")
+
+
+class TestDeadAtStart:
+    async def test_it_comes_up_and_reports(self) -> None:
+        """With nothing there at all, saying so is the job."""
+        nowhere = "127.0.0.1:1"
+        settings = HealthSettings(
+            redis_url=f"redis://{nowhere}/0",
+            postgres_url=f"postgresql://mainstay:secret@{nowhere}/mainstay",
+            health_cache_address=nowhere,
+            health_jobs_address=nowhere,
+            health_ratelimit_address=nowhere,
+            health_port=0,
+            health_ops_port=0,
+            health_http_port=0,
+        )
+        app = assemble(settings)
+        async with app.service.running():
+            answer = await ask(app.http.port, "/health")
+            ready = await ask(app.http.port, "/readyz")
+
+        assert (answer.status, ready.status) == (503, 200)
+        assert {"unhealthy"} == {check["status"] for check in answer.document()["checks"].values()}
+        assert b"secret" not in answer.body
+        assert nowhere.encode() not in answer.body
