@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -10,10 +10,21 @@ from starlette.types import ASGIApp
 from mainstay.errors import ConfigurationError
 
 START_TIMEOUT = 10.0
+TICK = 1.0
 
 
 class _Server(uvicorn.Server):
     """Leaves the signals to the service, which stops this server in its turn."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.closing = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Keep the date header fresh until `closing`, instead of polling ten times a second."""
+        while not await self.on_tick(0) and not self.closing.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.closing.wait(), TICK)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -68,6 +79,6 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening and let requests in flight end."""
-        self._server.should_exit = True
+        self._server.closing.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)

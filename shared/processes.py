@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import structlog
 
@@ -27,34 +28,41 @@ def process_index() -> int:
 
 
 def supervise(count: int) -> int:
-    """Run this same command `count` times and return the exit code of the first that ended."""
-    module = sys.modules["__main__"].__spec__
-    name = module.name.removesuffix(".__main__") if module else sys.argv[0]
-    command = [sys.executable, "-m", name, *sys.argv[1:]]
-    children = {
-        child.pid: child
-        for child in (
-            subprocess.Popen(command, env={**os.environ, INDEX_VARIABLE: str(index)})  # noqa: S603
-            for index in range(count)
-        )
-    }
+    """Run this same command `count` times and return the first exit code that is not 0."""
+    children: dict[int, subprocess.Popen[bytes]] = {}
+    codes: list[int] = []
+    told = False
 
-    def pass_on(number: int, _frame: object) -> None:
-        for child in children.values():
-            child.send_signal(number)
+    def tell(*_: object) -> None:
+        nonlocal told
+        told = True
+        for pid in list(children):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
-    first_code: int | None = None
+    signal.signal(signal.SIGTERM, tell)
+    signal.signal(signal.SIGINT, tell)
+    for index in range(count):
+        if not told:
+            child = _start(index)
+            children[child.pid] = child
     while children:
         pid, status = os.wait()
-        ended = children.pop(pid, None)
-        if ended is None:
-            continue
         code = os.waitstatus_to_exitcode(status)
-        ended.returncode = code
-        if first_code is None:
-            first_code = code
-            log.info("process_ended", pid=pid, code=code)
-            pass_on(signal.SIGTERM, None)
-    return abs(first_code or 0)
+        children.pop(pid).returncode = code
+        log.info("process_ended", pid=pid, code=code)
+        codes.append(code if code >= 0 else 128 - code)
+        # Only once: to a process that drains, a second signal means "at once".
+        if not told:
+            tell()
+    return next((code for code in codes if code), 0)
+
+
+def _start(index: int) -> "subprocess.Popen[bytes]":
+    module = sys.modules["__main__"].__spec__
+    name = module.name.removesuffix(".__main__") if module else sys.argv[0]
+    return subprocess.Popen(  # noqa: S603 - the command is this process's own
+        [sys.executable, "-m", name, *sys.argv[1:]],
+        env={**os.environ, INDEX_VARIABLE: str(index)},
+        stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
+    )

@@ -36,6 +36,7 @@ FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 EXIT_CRASHED = 1
 EXIT_FORCED = 130
+STDIN = 0
 
 log = structlog.get_logger()
 
@@ -227,14 +228,26 @@ class Service:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGTERM, self._on_signal, signal.SIGTERM)
+        if is_worker_process():
+            # Ctrl-C in a terminal reaches the whole group; the supervisor says what it means.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            loop.add_reader(STDIN, self._on_orphaned)
+        else:
+            loop.add_signal_handler(signal.SIGINT, self._on_signal, signal.SIGINT)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
             log.warning("exiting_at_once", signal=number.name)
             os._exit(EXIT_FORCED)
         log.info("signal_received", signal=number.name)
+        self._stop.set()
+
+    def _on_orphaned(self) -> None:
+        """Stop: nobody would tell this process to, and it would go on sharing the port."""
+        asyncio.get_running_loop().remove_reader(STDIN)
+        log.warning("supervisor_gone")
+        self._exit_code = EXIT_CRASHED
         self._stop.set()
 
 

@@ -4,7 +4,6 @@ Redis alone judges whether an entry has ended, so that a replica with a wrong cl
 stretch nor cut its life. Commands of concurrent calls leave in one pipeline (`shared.redis`).
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,9 +33,12 @@ class RedisEntryStore:
         self, tenant: Tenant, namespace: str, keys: Sequence[str]
     ) -> Sequence[Outcome]:
         # Not MGET: on a cluster the keys lie in different slots. Single GETs leave in one pipeline
-        # all the same. Every reply is awaited even when one fails, so that none is left behind.
-        gets = (self._redis.execute("GET", entry_key(tenant, namespace, key)) for key in keys)
-        return [_outcome(reply) for reply in await asyncio.gather(*gets, return_exceptions=True)]
+        # all the same.
+        gets = [("GET", entry_key(tenant, namespace, key)) for key in keys]
+        try:
+            return [_outcome(reply) for reply in await self._redis.execute_many(gets)]
+        except UnavailableError as error:
+            raise _cache_error(error) from error
 
     async def put(
         self, tenant: Tenant, namespace: str, key: str, entry: Entry, ttl_ms: int | None
@@ -78,8 +80,7 @@ def _cache_error(error: UnavailableError | RedisReplyError) -> CacheError:
 
 
 def _gone(error: UnavailableError) -> CacheError:
-    # Redis tells being full from other refusals in words only, the same since version 2.
-    if error.reason == "REDIS_REFUSED" and "maxmemory" in error.message:
+    if error.reason == "REDIS_FULL":
         return CacheError(
             "the store behind the cache is full and evicts nothing; go on without caching, and "
             "give Redis more memory or an eviction policy such as volatile-lru",

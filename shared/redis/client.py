@@ -1,8 +1,9 @@
 """The Redis client of a process."""
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Self
@@ -13,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from mainstay.errors import ConfigurationError
-from shared.redis.link import Argument, NoScriptError, RedisLink
+from shared.redis.link import Argument, LinkConnection, NoScriptError, RedisLink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,9 @@ class Redis:
     """A resource: commands of concurrent callers share one connection (see `shared.redis.link`).
 
     Every command is answered within `timeout` seconds or fails with `UnavailableError`, reason
-    `REDIS_TIMEOUT`, `REDIS_UNAVAILABLE`, `REDIS_BREAKER_OPEN`, `REDIS_REFUSED` or
-    `REDIS_QUEUE_FULL`. After all but the last two it is not known whether it was carried out.
+    `REDIS_TIMEOUT`, `REDIS_UNAVAILABLE`, `REDIS_BREAKER_OPEN`, `REDIS_QUEUE_FULL`, `REDIS_REFUSED`
+    or `REDIS_FULL`. After the first two it is not known whether it was carried out; after the
+    others it was not.
     """
 
     name = "redis"
@@ -68,6 +70,11 @@ class Redis:
         """Run one command and return its reply, strings as bytes."""
         return await self._link.send(args)
 
+    async def execute_many(self, commands: Iterable[tuple[Argument, ...]]) -> list[Any]:
+        """Run commands that do not depend on each other; returns a reply or an error for each."""
+        replies = [self._link.send(command) for command in commands]
+        return await asyncio.gather(*replies, return_exceptions=True)
+
     async def run_script(
         self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument]
     ) -> Any:
@@ -78,13 +85,13 @@ class Redis:
             return await self._link.send(("EVAL", script.text, len(keys), *keys, *args))
 
 
-def _connection(url: str, timeout: float) -> Connection:
+def _connection(url: str, timeout: float) -> LinkConnection:
     try:
         options: dict[str, Any] = dict(parse_url(url))
     except ValueError as error:
         raise ConfigurationError(f"MAINSTAY_REDIS_URL is not a Redis URL: {error}") from error
     kind = options.pop("connection_class", Connection)
-    connection: Connection = kind(
+    connection: LinkConnection = type("RedisConnection", (LinkConnection, kind), {})(
         **options,
         socket_connect_timeout=max(timeout * 4, 1.0),
         socket_timeout=None,

@@ -2,16 +2,14 @@
 
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Tenant = NewType("Tenant", str)
 ALL_TENANTS = Tenant("*")
 DEFAULT_TENANT = Tenant("default")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(NamedTuple):
     """One call, as the pipeline admitted it.
 
     Attributes:

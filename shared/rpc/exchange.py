@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -12,7 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 
 from mainstay.context import RequestContext, set_current
 from mainstay.errors import DeadlineError, UnavailableError, ValidationError
@@ -30,7 +30,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 WRITE_TIMEOUT = 20.0
 """Longest wait for a slow reader to take one message of a stream, in seconds."""
 
-_TRACEPARENT_LENGTH = 55
+STATUS_TIMEOUT = 1.0
+"""Longest wait for the status of a failed call to leave, in seconds."""
+
+_UNLIMITED = nullcontext()
 
 log = structlog.get_logger()
 
@@ -51,8 +54,9 @@ class Method:
     policy: MethodPolicy
     streaming: bool
     parse: Parse
-    seconds: Histogram
     traced: bool
+    seconds: Histogram
+    successes: Counter
 
 
 class Exchange:
@@ -86,13 +90,7 @@ class Exchange:
     async def open(self) -> None:
         """Echo the request id, then admit the call or raise why not."""
         headers, method = self._headers, self._method
-        traceparent = self._open_trace() if method.traced else _plausible(headers.traceparent)
-        context = RequestContext(
-            request_id=headers.request_id,
-            traceparent=traceparent or None,
-            tracestate=headers.tracestate or None,
-        )
-        set_current(context)
+        traceparent = self._open_trace() if method.traced else headers.traceparent
         await self._context.send_initial_metadata(((REQUEST_ID, headers.request_id),))
         self._open_deadline()
         self._tenant = check_tenant(headers.tenant, wildcard=method.policy.wildcard_tenant)
@@ -103,8 +101,8 @@ class Exchange:
             RequestContext(
                 request_id=headers.request_id,
                 tenant=self._tenant,
-                traceparent=context.traceparent,
-                tracestate=context.tracestate,
+                traceparent=traceparent or None,
+                tracestate=headers.tracestate or None,
             )
         )
         enter_call(
@@ -147,10 +145,13 @@ class Exchange:
                 fields={"request": "not a valid protobuf message of the expected type"},
             ) from error
 
-    @asynccontextmanager
-    async def limited(self) -> AsyncIterator[None]:
+    def limited(self) -> AbstractAsyncContextManager[None]:
         """Run a block within the time the call has."""
-        timer = asyncio.timeout(self._limit)
+        return _UNLIMITED if self._limit is None else self._timed(self._limit)
+
+    @asynccontextmanager
+    async def _timed(self, limit: float) -> AsyncIterator[None]:
+        timer = asyncio.timeout(limit)
         try:
             async with timer:
                 yield
@@ -158,7 +159,7 @@ class Exchange:
             if not timer.expired():
                 raise
             raise DeadlineError(
-                f"{self._method.name} did not end within the {self._limit:g} s it may take"
+                f"{self._method.name} did not end within the {limit:g} s it may take"
             ) from error
 
     async def write(self, message: Message) -> None:
@@ -174,38 +175,41 @@ class Exchange:
 
     def succeed(self) -> None:
         """Record a call that ended well."""
-        self._record("OK", "")
+        self._method.successes.inc()
+        seconds = self._record("OK")
         emit = log.debug if self._method.policy.quiet else log.info
         emit(
             "call_finished",
             method=self._method.name,
             code="OK",
-            duration_ms=self._milliseconds(),
-            tenant=self._tenant,
+            duration_ms=_milliseconds(seconds),
         )
 
     async def fail(self, cause: BaseException) -> NoReturn:
         """Record the failure and tell the caller what it may know."""
-        failure = failure_of(cause, deadline=self._deadline)
-        self._record(failure.code.name, failure.error.reason)
-        self._log_failure(failure)
-        if isinstance(cause, asyncio.CancelledError) or self._context.done():
+        cancelled = _is_cancelled()
+        failure = failure_of(cause, deadline=self._deadline, cancelled=cancelled)
+        code, reason = failure.code.name, failure.error.reason
+        metrics.calls.labels(self._method.name, code, reason).inc()
+        self._log_failure(failure, self._record(code))
+        if cancelled or self._context.done():
             raise cause
-        request_id = self._headers.request_id
-        await self._context.abort(
-            failure.code,
-            wire_message(failure.error),
-            to_trailing_metadata(failure.error, request_id=request_id),
-        )
+        trailing = to_trailing_metadata(failure.error, request_id=self._headers.request_id)
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT):
+                await self._context.abort(failure.code, wire_message(failure.error), trailing)
+        except TimeoutError:
+            # It waits behind messages that the caller does not read; the slot does not.
+            raise asyncio.CancelledError from cause
         raise AssertionError("abort raises")
 
-    def _log_failure(self, failure: Failure) -> None:
+    def _log_failure(self, failure: Failure, seconds: float) -> None:
         fields = {
             "method": self._method.name,
             "code": failure.code.name,
             "reason": failure.error.reason,
-            "duration_ms": self._milliseconds(),
-            "tenant": self._tenant,
+            "duration_ms": _milliseconds(seconds),
+            "request_id": self._headers.request_id,
         }
         if not failure.unexpected:
             log.info("call_finished", error=failure.error.message, **fields)
@@ -220,15 +224,13 @@ class Exchange:
             error_id=error_id,
         )
 
-    def _record(self, code: str, reason: str) -> None:
-        method = self._method
-        method.seconds.observe(time.perf_counter() - self._began)
-        metrics.calls.labels(method.name, code, reason).inc()
+    def _record(self, code: str) -> float:
+        """Note how long the call took and end its span; returns the seconds."""
+        seconds = time.perf_counter() - self._began
+        self._method.seconds.observe(seconds)
         if self._span is not None:
             tracing.end_server_span(self._span, code)
-
-    def _milliseconds(self) -> float:
-        return round((time.perf_counter() - self._began) * 1000, 3)
+        return seconds
 
     def close(self) -> None:
         """Give back what the call held."""
@@ -237,6 +239,11 @@ class Exchange:
             self._holds_slot = False
 
 
-def _plausible(traceparent: str) -> str:
-    """Return a header that can be passed on as it is, or nothing."""
-    return traceparent if len(traceparent) == _TRACEPARENT_LENGTH else ""
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _is_cancelled() -> bool:
+    """Return whether grpcio cancelled this task, because the caller left or the server stops."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from mainstay.context import new_request_id
 from mainstay.errors import ValidationError
@@ -16,9 +17,13 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Printable ASCII without space and quotes: safe in a log line, a header and a shell.
 _REQUEST_ID = re.compile(r"[!#-&(-~]{1,128}")
 
+# W3C Trace Context; the zeros and version ff mean "none".
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallMetadata:
+
+class CallMetadata(NamedTuple):
     """The headers that mean something to us, as received."""
 
     request_id: str
@@ -28,7 +33,10 @@ class CallMetadata:
 
 
 def read_metadata(pairs: Iterable[tuple[str, str | bytes]] | None) -> CallMetadata:
-    """Pick our headers; a request id that is missing or unfit is replaced by a new one."""
+    """Pick our headers.
+
+    A request id that is missing or unfit is replaced by a new one, a broken trace context dropped.
+    """
     request_id = tenant = traceparent = tracestate = ""
     for key, value in pairs or ():
         match key:
@@ -42,14 +50,16 @@ def read_metadata(pairs: Iterable[tuple[str, str | bytes]] | None) -> CallMetada
                 tracestate = value if isinstance(value, str) else ""
             case _:
                 pass
+    traced = _TRACEPARENT.fullmatch(traceparent) is not None
     return CallMetadata(
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
         tenant=tenant,
-        traceparent=traceparent,
-        tracestate=tracestate,
+        traceparent=traceparent if traced else "",
+        tracestate=tracestate if traced else "",
     )
 
 
+@lru_cache(maxsize=10_000)
 def check_tenant(name: str, *, wildcard: bool) -> Tenant:
     """Return the tenant the caller named, or the default one."""
     if not name:

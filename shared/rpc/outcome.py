@@ -37,15 +37,19 @@ class Failure:
         return self.error.code
 
 
-def failure_of(cause: BaseException, *, deadline: float) -> Failure:
-    """Name what was raised; `deadline` is on the clock of `time.monotonic`."""
+def failure_of(cause: BaseException, *, deadline: float, cancelled: bool) -> Failure:
+    """Name what was raised.
+
+    `deadline` is on the clock of `time.monotonic`. `cancelled` says whether the call was ended from
+    outside; a CancelledError without that escaped from something the method awaited.
+    """
     match cause:
         # A wrong policy or setting may quote its value, which callers have no business to see.
         case ConfigurationError():
             return _unexpected(cause)
         case MainstayError():
             return Failure(error=cause, cause=cause, unexpected=False)
-        case asyncio.CancelledError():
+        case asyncio.CancelledError() if cancelled:
             # grpcio cancels the handler for both; only the clock tells them apart.
             expired = time.monotonic() >= deadline - 0.001
             error: MainstayError = (

@@ -52,8 +52,9 @@ class Pipeline:
             policy=policy,
             streaming=streaming,
             parse=handler.request_deserializer,
-            seconds=metrics.call_seconds.labels(name),
             traced=self._traced and not policy.quiet,
+            seconds=metrics.call_seconds.labels(name),
+            successes=metrics.calls.labels(name, "OK", ""),
         )
         match handler.request_streaming, handler.response_streaming:
             case False, False:

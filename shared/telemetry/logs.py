@@ -1,11 +1,12 @@
 """Structured logs: one JSON object a line, or columns for people in a terminal.
 
-Every line carries the service and, inside a call, its request id, tenant and trace, from context
-variables. Keys that look like secrets are masked whoever logs them.
+Every line carries the service and, inside a call, its request id, tenant and trace, from
+`mainstay.context`. Keys that look like secrets are masked whoever logs them.
 """
 
 import logging
 import sys
+from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
@@ -13,6 +14,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from mainstay.context import current
+from shared.telemetry.lines import LineLogger, LineWriter
 
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
 MASK = "***"
@@ -39,9 +41,9 @@ def configure_logs(
 ) -> None:
     """Set up structlog and route the standard library's logging through it, once per process."""
     out = stream or sys.stdout
+    writer = LineWriter(out)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         add_request,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -56,7 +58,7 @@ def configure_logs(
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(max(LEVELS[level], 10)),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=lambda *_: LineLogger(writer),
         cache_logger_on_first_use=True,
     )
     _route_stdlib([*shared, structlog.stdlib.ExtraAdder()], renderer, out, LEVELS[level])
@@ -103,10 +105,16 @@ def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace values whose key names a secret."""
     for key in event:
-        lowered = key.lower()
-        if any(word in lowered for word in _SECRET_WORDS):
+        if _is_secret(key):
             event[key] = MASK
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    # Cached, since the same few keys come with every line.
+    lowered = key.lower()
+    return any(word in lowered for word in _SECRET_WORDS)
 
 
 def _render_json(_: WrappedLogger, __: str, event: EventDict) -> str:

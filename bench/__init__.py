@@ -1,0 +1,1 @@
+"""Measures the bars. `make bench` runs all; `python -m bench NAME` one."""

@@ -1,0 +1,57 @@
+"""The floor under every cache hit: a bare grpc.aio server that answers Get with the same message.
+
+No Redis, no pipeline, no log: what grpcio and protobuf cost on this machine, to compare with.
+"""
+
+import asyncio
+import os
+
+import grpc
+import uvloop
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from mainstay.cache.v1 import cache_service_pb2 as pb
+from mainstay.cache.v1 import cache_service_pb2_grpc as pb_grpc
+from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
+
+VALUE = b"x" * 100
+NOW = Timestamp(seconds=1_700_000_000, nanos=123_000_000)
+
+
+class EchoServicer(pb_grpc.CacheServiceServicer):
+    """Answers Get alone."""
+
+    async def Get(self, request: pb.GetRequest, context: object) -> pb.GetResponse:
+        """Return a hit of 100 bytes."""
+        # As large as the cache's own answer: a version of 64 bits and both times.
+        return pb.GetResponse(
+            hit=pb.Entry(value=VALUE, version=2**63, create_time=NOW, expire_time=NOW)
+        )
+
+    Set = Delete = BatchGet = Get  # type: ignore[assignment]
+
+
+class AlwaysServing(health_pb2_grpc.HealthServicer):
+    """Tells the bench when to begin."""
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: object
+    ) -> health_pb2.HealthCheckResponse:
+        """Return SERVING."""
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    List = Watch = Check  # type: ignore[assignment]
+
+
+async def main() -> None:
+    """Serve until the process is ended."""
+    server = grpc.aio.server()
+    pb_grpc.add_CacheServiceServicer_to_server(EchoServicer(), server)
+    health_pb2_grpc.add_HealthServicer_to_server(AlwaysServing(), server)
+    server.add_insecure_port(f"127.0.0.1:{os.environ['BENCH_PORT']}")
+    await server.start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
