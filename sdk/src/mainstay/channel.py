@@ -7,16 +7,16 @@ retries only where the caller says that repeating is safe.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import grpc
 
 from mainstay.context import current, new_request_id
-from mainstay.errors import MainstayError
+from mainstay.errors import MainstayError, ValidationError
 from mainstay.errors_wire import translate
-from mainstay.tracing import Header, client_span
+from mainstay.tracing import Header, client_span, trace_headers
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
@@ -100,10 +100,8 @@ class Channel:
         request_id: str,
     ) -> Res:
         remaining = max(deadline - time.monotonic(), 0.001)
-        with client_span(_name(method), self.target, current()) as trace_headers:
-            call = method(
-                request, timeout=remaining, metadata=self._headers(request_id, trace_headers)
-            )
+        with client_span(_name(method), self.target, current()) as traced:
+            call = method(request, timeout=remaining, metadata=self._headers(request_id, traced))
             try:
                 return await call
             except grpc.aio.AioRpcError as error:
@@ -115,15 +113,15 @@ class Channel:
         request: Req,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - it becomes the call's deadline
-    ) -> AsyncIterator[Res]:
+    ) -> AsyncGenerator[Res, None]:
         """Call `method` and yield its responses; closing the iterator cancels the call."""
         request_id = self._request_id()
         # A span that stays current across a yield would leak into the consumer: only the start.
-        with client_span(_name(method), self.target, current()) as trace_headers:
+        with client_span(_name(method), self.target, current()) as traced:
             call = method(
                 request,
                 timeout=timeout or self.timeout,
-                metadata=self._headers(request_id, trace_headers),
+                metadata=self._headers(request_id, traced),
             )
         try:
             async for response in call:
@@ -135,8 +133,7 @@ class Channel:
 
     def metadata(self) -> tuple[Header, ...]:
         """Return the headers of a call made now, for streams that are driven by hand."""
-        with client_span("", self.target, current()) as trace_headers:
-            return self._headers(self._request_id(), trace_headers)
+        return self._headers(self._request_id(), trace_headers(current()))
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -147,12 +144,18 @@ class Channel:
         context = current()
         return context.request_id if context else new_request_id()
 
-    def _headers(self, request_id: str, trace_headers: list[Header]) -> tuple[Header, ...]:
+    def _headers(self, request_id: str, traced: list[Header]) -> tuple[Header, ...]:
         context = current()
-        headers = [("x-request-id", request_id), *trace_headers]
+        headers = [("x-request-id", request_id), *traced]
         tenant = (context.tenant if context else None) or self.tenant
         if tenant:
             headers.append(("x-mainstay-tenant", tenant))
+        for name, value in headers:
+            if not (value.isascii() and value.isprintable()):
+                raise ValidationError(
+                    f"{name} {value[:40]!r} cannot be sent as a header",
+                    fields={name: "printable ASCII characters"},
+                )
         return tuple(headers)
 
 

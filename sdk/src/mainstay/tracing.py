@@ -36,6 +36,12 @@ if find_spec("opentelemetry") is not None:
             return None
         return _propagator.extract(dict(_carried(context)))
 
+    def trace_headers(context: RequestContext | None) -> list[Header]:
+        """Return the headers that carry the current span, or else the request's trace."""
+        carrier: dict[str, str] = {}
+        _propagator.inject(carrier, _inherited(context))
+        return list(carrier.items())
+
     @contextmanager
     def client_span(
         method: str, target: str, context: RequestContext | None
@@ -51,14 +57,12 @@ if find_spec("opentelemetry") is not None:
             context=_inherited(context),
             kind=trace.SpanKind.CLIENT,
             attributes=attributes,
-        ) as span:
-            carrier: dict[str, str] = {}
-            _propagator.inject(carrier)
-            # Without a provider the span records nothing: the request's own context goes on.
-            valid = span.get_span_context().is_valid
-            yield list(carrier.items()) if valid else _carried(context)
+        ):
+            # Without a provider the span records nothing, and has the context of its parent.
+            yield trace_headers(context)
 
 else:
+    trace_headers = _carried
 
     @contextmanager
     def client_span(

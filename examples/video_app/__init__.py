@@ -1,0 +1,1 @@
+"""A small video platform that uses every service of Mainstay."""

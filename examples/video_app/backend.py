@@ -1,0 +1,165 @@
+"""What the web handlers of a video platform do: limit, look up, hand over to a job.
+
+Run it with a video id to upload that video and wait for its job:
+`python -m examples.video_app.backend video-1`.
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass, field
+
+from examples.video_app.tracing import configure_tracing
+from mainstay import Mainstay, context
+from mainstay.cache.client import Hit
+from mainstay.errors import CacheError, RateLimitError
+from mainstay.jobs import AcceptedEvent
+from mainstay.ratelimit.client import Decision
+
+UPLOAD_ENDPOINT = "/api/videos/upload"
+SETTINGS_NAMESPACE = "creator-settings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A video whose upload is complete."""
+
+    video_id: str
+    creator_id: str
+    source_url: str
+    duration_seconds: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatorSettings:
+    """How a creator wants videos handled. `from_cache` says where this copy was found."""
+
+    values: dict[str, str]
+    from_cache: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An upload that was taken; the job processes the video from here on."""
+
+    job_id: str
+    event: AcceptedEvent
+    limit: Decision
+    settings: CreatorSettings
+
+
+class NobodyProcessesVideosError(Exception):
+    """The upload was taken, and nothing will become of it."""
+
+
+@dataclass(slots=True)
+class CreatorDirectory:
+    """The slow source of truth that a cache is for; counts how often it was asked."""
+
+    seconds: float = 0.15
+    loads: int = field(default=0, init=False)
+
+    async def load(self, creator_id: str) -> dict[str, str]:
+        """Return the creator's settings, after as long as a busy database takes."""
+        self.loads += 1
+        await asyncio.sleep(self.seconds)
+        return {"creator_id": creator_id, "watermark": "bottom-right", "language": "en"}
+
+
+class VideoBackend:
+    """The use cases of the platform, one method each."""
+
+    def __init__(self, mainstay: Mainstay, directory: CreatorDirectory | None = None) -> None:
+        self._mainstay = mainstay
+        self._directory = directory or CreatorDirectory()
+
+    async def upload(self, user: str, plan: str, video: Video) -> Upload:
+        """Take an upload: within the user's plan, as its creator likes it, once.
+
+        Raises RateLimitError with `retry_after` when the plan's uploads are used up.
+        """
+        limit = await self.admit(user, plan)
+        settings = await self.creator_settings(video.creator_id)
+        event = await self.start_processing(video, language=settings.values["language"])
+        if not event.job_ids:
+            raise NobodyProcessesVideosError(
+                "no worker has declared what video/upload.completed starts; "
+                "run python -m examples.video_app.worker first"
+            )
+        return Upload(job_id=event.job_ids[0], event=event, limit=limit, settings=settings)
+
+    async def admit(self, user: str, plan: str) -> Decision:
+        """Count an upload of this user; a web handler copies `headers` into its answer."""
+        decision = await self._mainstay.ratelimit.check(f"user:{user}", UPLOAD_ENDPOINT, plan=plan)
+        if not decision.allowed:
+            raise RateLimitError(
+                f"{user} has used up the {decision.limit} uploads of plan {plan}",
+                retry_after=decision.retry_after,
+            )
+        return decision
+
+    async def creator_settings(self, creator_id: str) -> CreatorSettings:
+        """Return the settings from the cache, or from the directory and into the cache."""
+        cache = self._mainstay.cache
+        try:
+            found = await cache.get(SETTINGS_NAMESPACE, creator_id)
+            if isinstance(found, Hit):
+                return CreatorSettings(values=json.loads(found.value), from_cache=True)
+            values = await self._directory.load(creator_id)
+            await cache.set(
+                SETTINGS_NAMESPACE,
+                creator_id,
+                json.dumps(values).encode(),
+                ttl_class="creator_settings",
+                content_type="application/json",
+            )
+        except CacheError:
+            # A cache that is gone makes the platform slower, not wrong.
+            values = await self._directory.load(creator_id)
+        return CreatorSettings(values=values, from_cache=False)
+
+    async def start_processing(self, video: Video, *, language: str) -> AcceptedEvent:
+        """Send the event that starts the job; the same video again starts no second one."""
+        return await self._mainstay.jobs.send_event(
+            "video/upload.completed",
+            {
+                "video_id": video.video_id,
+                "creator_id": video.creator_id,
+                "source_url": video.source_url,
+                "duration_seconds": video.duration_seconds,
+                "title": video.title,
+                "language": language,
+            },
+            idempotency_key=f"upload:{video.video_id}",
+        )
+
+    async def welcome(self, address: str) -> AcceptedEvent:
+        """Have a welcome message sent."""
+        return await self._mainstay.jobs.send_event(
+            "email/send", {"to": [address], "template": "welcome"}
+        )
+
+
+async def main(video_id: str) -> None:
+    """Upload one video and tell what becomes of it."""
+    video = Video(
+        video_id=video_id,
+        creator_id="creator-7",
+        source_url=f"https://uploads.example/{video_id}.mp4",
+        duration_seconds=94.0,
+        title="How bridges stand",
+    )
+    async with Mainstay.from_environment(tenant="demo") as mainstay:
+        with context.request() as request:
+            print(f"request id {request.request_id}")
+            upload = await VideoBackend(mainstay).upload("user-42", "basic", video)
+            print(f"job        {upload.job_id}, {upload.limit.remaining} uploads left this hour")
+            async for job in mainstay.jobs.watch_job(upload.job_id, timeout=60):
+                done = ", ".join(step.key for step in job.steps) or "-"
+                print(f"{job.state.value:<13} steps finished: {done}")
+
+
+if __name__ == "__main__":
+    configure_tracing("backend")
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "video-1"))

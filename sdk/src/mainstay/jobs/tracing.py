@@ -1,0 +1,73 @@
+"""Spans of jobs and steps: OpenTelemetry's when it is installed, else nothing.
+
+Without it the job's `traceparent` still reaches every call made by a handler, as part of the
+current request (`mainstay.context`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from mainstay.jobs.assignment import AssignedJob
+
+if find_spec("opentelemetry") is not None:
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    _propagator = TraceContextTextMapPropagator()
+    _tracer = trace.get_tracer("mainstay.worker")
+
+    @contextmanager
+    def job_span(job: AssignedJob) -> Iterator[None]:
+        """Trace one attempt in the trace of the request that sent the event.
+
+        It is a child of that request's span, so that one trace tells the whole story, and linked to
+        it, for tools that show a queue's two ends as two traces.
+        """
+        sender = _propagator.extract({"traceparent": job.traceparent})
+        origin = trace.get_current_span(sender).get_span_context()
+        with _tracer.start_as_current_span(
+            job.function,
+            context=sender,
+            kind=trace.SpanKind.CONSUMER,
+            links=[trace.Link(origin)] if origin.is_valid else [],
+            attributes={
+                "messaging.system": "mainstay",
+                "messaging.destination.name": job.event_name,
+                "messaging.message.id": job.job_id,
+                "mainstay.job.attempt": job.attempt,
+                "mainstay.request_id": job.request_id,
+                "mainstay.tenant": job.tenant,
+            },
+        ):
+            yield
+
+    @contextmanager
+    def step_span(key: str) -> Iterator[None]:
+        """Trace one step within its job."""
+        with _tracer.start_as_current_span(key, attributes={"mainstay.step.key": key}):
+            yield
+
+    def record_failure(error: Exception) -> None:
+        """Mark the current span as failed."""
+        span = trace.get_current_span()
+        span.record_exception(error)
+        span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+
+else:
+
+    @contextmanager
+    def job_span(job: AssignedJob) -> Iterator[None]:
+        """Trace nothing."""
+        del job
+        yield
+
+    @contextmanager
+    def step_span(key: str) -> Iterator[None]:
+        """Trace nothing."""
+        del key
+        yield
+
+    def record_failure(error: Exception) -> None:
+        """Record nothing."""
+        del error

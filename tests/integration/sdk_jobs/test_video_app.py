@@ -1,0 +1,237 @@
+"""The example app does what its README says, on the real services."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.video_app.backend import (
+    CreatorDirectory,
+    NobodyProcessesVideosError,
+    Video,
+    VideoBackend,
+)
+from examples.video_app.worker import METADATA_NAMESPACE, build_worker
+from mainstay import Mainstay, context
+from mainstay.cache.client import Hit
+from mainstay.errors import RateLimitError
+from mainstay.jobs import JobState
+from services.cache.app import build as build_cache
+from services.cache.settings import CacheSettings
+from services.jobs.app import build as build_jobs
+from services.jobs.settings import JobsSettings
+from services.ratelimit.app import build as build_ratelimit
+from services.ratelimit.settings import RateLimitSettings
+from tests.integration.sdk_jobs.running_worker import running
+
+ROOT = Path(__file__).parents[3]
+POLICIES = ROOT / "policies"
+PATIENCE = 20.0
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+VIDEO = Video(
+    video_id="video-1",
+    creator_id="creator-7",
+    source_url="https://uploads.example/video-1.mp4",
+    duration_seconds=94.0,
+    title="How bridges stand",
+)
+
+
+@pytest.fixture
+async def addresses(redis_url: str, postgres_url: str) -> AsyncIterator[dict[str, str]]:
+    """Run cache, rate limit and jobs service, as `mainstay up` would."""
+    stores: dict[str, Any] = {"redis_url": redis_url, "policies_dir": POLICIES}
+    services = {
+        "cache": build_cache(CacheSettings(cache_port=0, cache_ops_port=0, **stores)),
+        "ratelimit": build_ratelimit(
+            RateLimitSettings(ratelimit_port=0, ratelimit_ops_port=0, **stores)
+        ),
+        "jobs": build_jobs(
+            JobsSettings(
+                postgres_url=postgres_url,
+                policies_dir=POLICIES,
+                jobs_port=0,
+                jobs_ops_port=0,
+            )
+        ),
+    }
+    async with AsyncExitStack() as stack:
+        for service in services.values():
+            await stack.enter_async_context(service.running())
+        yield {name: service.address for name, service in services.items()}
+
+
+@pytest.fixture
+async def mainstay(addresses: dict[str, str]) -> AsyncIterator[Mainstay]:
+    """Connect to them as the tenant `acme`."""
+    clients = Mainstay(
+        cache=addresses["cache"],
+        ratelimit=addresses["ratelimit"],
+        jobs=addresses["jobs"],
+        tenant="acme",
+    )
+    async with clients as mainstay:
+        yield mainstay
+
+
+@pytest.fixture
+async def worker_in_test(mainstay: Mainstay, addresses: dict[str, str]) -> AsyncIterator[None]:
+    """Run the app's worker in the process of the test."""
+    worker = build_worker(mainstay, addresses["jobs"])
+    async with running(worker):
+        await asyncio.wait_for(worker.ready(), PATIENCE)
+        yield
+
+
+async def start(
+    module: str, addresses: Mapping[str, str], environment: Mapping[str, str]
+) -> Process:
+    """Start a part of the app as its README says."""
+    variables = {f"MAINSTAY_{name.upper()}_ADDRESS": value for name, value in addresses.items()}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        f"examples.video_app.{module}",
+        cwd=ROOT,
+        env={**os.environ, **variables, **environment},
+        stdout=PIPE,
+    )
+
+
+@asynccontextmanager
+async def worker_process(addresses: dict[str, str], trace_file: Path) -> AsyncIterator[Process]:
+    """Run the app's worker within the block; it is connected when the block begins."""
+    process = await start("worker", addresses, {"MAINSTAY_TRACE_FILE": str(trace_file)})
+    try:
+        await next_line(process, "connected to jobs service")
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def next_line(process: Process, part: str) -> dict[str, Any]:
+    """Return the next JSON line whose event has `part` in it."""
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        while line := await process.stdout.readline():
+            fields: dict[str, Any] = json.loads(line)
+            if part in fields["event"]:
+                return fields
+    raise AssertionError(f"the worker ended before it logged {part!r}")
+
+
+@pytest.mark.usefixtures("worker_in_test")
+class TestUpload:
+    async def test_is_limited_looked_up_and_processed(self, mainstay: Mainstay) -> None:
+        """Rate limit, cache and job, and the metadata is where page views look for it."""
+        upload = await VideoBackend(mainstay).upload("user-1", "basic", VIDEO)
+
+        job = await mainstay.jobs.wait_for_job(upload.job_id, timeout=PATIENCE)
+        published = await mainstay.cache.get(METADATA_NAMESPACE, "video-1")
+
+        assert (4, False) == (upload.limit.remaining, upload.settings.from_cache)
+        assert JobState.SUCCEEDED is job.state
+        assert ["probe", "transcode", "thumbnails", "publish"] == [step.key for step in job.steps]
+        assert isinstance(published, Hit)
+        assert job.result == json.loads(published.value)
+
+    async def test_asks_for_settings_once(self, mainstay: Mainstay) -> None:
+        """The second upload finds them in the cache."""
+        directory = CreatorDirectory(seconds=0)
+        backend = VideoBackend(mainstay, directory)
+
+        uploads = [await backend.upload("user-1", "basic", VIDEO) for _ in range(2)]
+
+        assert [False, True] == [upload.settings.from_cache for upload in uploads]
+        assert 1 == directory.loads
+
+    async def test_of_the_same_video_starts_one_job(self, mainstay: Mainstay) -> None:
+        """A handler that is called twice does no harm."""
+        backend = VideoBackend(mainstay)
+
+        first, again = [await backend.upload("user-1", "basic", VIDEO) for _ in range(2)]
+
+        assert (first.job_id, True) == (again.job_id, again.event.duplicate)
+
+    async def test_is_refused_when_the_plan_is_used_up(self, mainstay: Mainstay) -> None:
+        """Five an hour on the plan basic, and the error says when to come back."""
+        backend = VideoBackend(mainstay)
+        for _ in range(5):
+            await backend.admit("user-1", "basic")
+
+        with pytest.raises(RateLimitError) as caught:
+            await backend.upload("user-1", "basic", VIDEO)
+        assert caught.value.retry_after is not None
+        assert caught.value.retry_after > 3000
+
+    async def test_has_a_welcome_message_sent_in_spite_of_the_relay(
+        self, mainstay: Mainstay
+    ) -> None:
+        """The relay hangs up once; the second attempt gets through."""
+        accepted = await VideoBackend(mainstay).welcome("ada@example.org")
+
+        job = await mainstay.jobs.wait_for_job(accepted.job_ids[0], timeout=PATIENCE)
+
+        assert {"sent_to": ["ada@example.org"], "attempt": 2} == job.result
+        assert job.failure is not None
+        assert "ConnectionResetError" == job.failure.kind
+
+
+class TestUploadWithoutWorker:
+    async def test_says_what_is_missing(self, mainstay: Mainstay) -> None:
+        """No function has been declared for the event yet."""
+        with pytest.raises(NobodyProcessesVideosError, match=r"examples\.video_app\.worker"):
+            await VideoBackend(mainstay).upload("user-1", "basic", VIDEO)
+
+
+class TestWorkerProcess:
+    async def test_logs_and_traces_under_the_request_of_the_upload(
+        self, mainstay: Mainstay, addresses: dict[str, str], tmp_path: Path
+    ) -> None:
+        """JSON lines with the request id; spans of job, steps and the call to the cache."""
+        spans_file = tmp_path / "spans.jsonl"
+        sender = context.RequestContext(
+            request_id="request-42", traceparent=f"00-{TRACE_ID}-b7ad6b7169203331-01"
+        )
+        async with worker_process(addresses, spans_file) as process:
+            with context.use(sender):
+                await VideoBackend(mainstay).upload("user-1", "basic", VIDEO)
+            lines = [await next_line(process, "job started: process-video")]
+            lines += [await next_line(process, "step stored") for _ in range(4)]
+            lines += [await next_line(process, "job succeeded: process-video")]
+            process.terminate()
+            assert 0 == await asyncio.wait_for(process.wait(), PATIENCE)
+
+        assert {("request-42", "acme", "worker")} == {
+            (line["request_id"], line["tenant"], line["service"]) for line in lines
+        }
+        spans = [json.loads(line) for line in spans_file.read_text().splitlines()]
+        assert {"process-video", "probe", "transcode", "thumbnails", "publish"} < {
+            span["name"] for span in spans
+        }
+        traced = [span for span in spans if span["context"]["trace_id"] == f"0x{TRACE_ID}"]
+        assert "mainstay.cache.v1.CacheService/Set" in {span["name"] for span in traced}
+        assert {"worker"} == {span["resource"]["attributes"]["service.name"] for span in traced}
+
+
+@pytest.mark.usefixtures("worker_in_test")
+class TestBackendProcess:
+    async def test_uploads_a_video_and_watches_its_job(self, addresses: dict[str, str]) -> None:
+        """What somebody sees who follows the README."""
+        process = await start("backend", addresses, {})
+        async with asyncio.timeout(PATIENCE):
+            output, _ = await process.communicate()
+        lines = output.decode().splitlines()
+
+        assert 0 == process.returncode
+        assert ["request id", "job       "] == [line[:10] for line in lines[:2]]
+        assert "succeeded     steps finished: probe, transcode, thumbnails, publish" == lines[-1]

@@ -1,0 +1,179 @@
+"""One attempt: handler in, outcome out."""
+
+import asyncio
+import logging
+
+import pytest
+
+from mainstay import context
+from mainstay.errors import RateLimitError
+from mainstay.jobs import JobContext, JsonValue, NonRetryableError, RetryAfterError
+from mainstay.jobs.assignment import Failed, Outcome, Succeeded
+from mainstay.jobs.execution import Execution, failure_of
+from mainstay.jobs.registry import Function, Handler, Registry
+from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def execute(handler: Handler, reports: RecordedReports | None = None) -> Outcome:
+    """Run a handler on a job and return how it ended."""
+    registry = Registry()
+    registry.add(
+        Function(
+            name="process-video",
+            trigger="video/upload.completed",
+            handler=handler,
+            max_attempts=3,
+            initial_backoff=None,
+            max_backoff=None,
+        )
+    )
+    job = assigned_job(traceparent=TRACEPARENT)
+    return await Execution(registry)(job, reports or RecordedReports())
+
+
+class TestHandler:
+    async def test_gets_its_job(self) -> None:
+        """Payload, ids and attempt are there; the result is what it returned."""
+
+        async def handler(job: JobContext) -> JsonValue:
+            return [job.data["path"], job.attempt, job.max_attempts, job.event, job.tenant]
+
+        assert Succeeded(
+            result_json='["/a.mp4",1,3,"video/upload.completed","acme"]'
+        ) == await execute(handler)
+
+    async def test_works_for_the_request_that_sent_the_event(self) -> None:
+        """SDK calls below it carry the request id, the tenant and the trace."""
+        seen: list[context.RequestContext | None] = []
+
+        async def handler(job: JobContext) -> None:
+            seen.append(context.current())
+
+        await execute(handler)
+
+        assert [
+            context.RequestContext(request_id="request-1", tenant="acme", traceparent=TRACEPARENT)
+        ] == seen
+
+    async def test_reports_progress(self) -> None:
+        """Fraction and message."""
+        reports = RecordedReports()
+
+        async def handler(job: JobContext) -> None:
+            await job.progress(0.5, "transcoding")
+
+        await execute(handler, reports)
+
+        assert [(0.5, "transcoding")] == reports.progresses
+
+    @pytest.mark.parametrize("fraction", [-0.1, 1.1, 50, float("nan")])
+    async def test_is_told_when_progress_is_no_fraction(self, fraction: float) -> None:
+        """Fifty is not fifty percent."""
+
+        async def handler(job: JobContext) -> None:
+            await job.progress(fraction)
+
+        outcome = await execute(handler)
+
+        assert isinstance(outcome, Failed)
+        assert "progress is a fraction from 0 to 1" in outcome.message
+
+
+class TestEnd:
+    async def test_is_a_failure_when_the_result_is_no_json(self) -> None:
+        """Permanent: the next attempt would return the same kind of thing."""
+
+        async def handler(job: JobContext) -> JsonValue:
+            return {1, 2}  # type: ignore[return-value]
+
+        outcome = await execute(handler)
+
+        assert isinstance(outcome, Failed)
+        assert ("ResultError", True) == (outcome.kind, outcome.permanent)
+        assert "the result of function process-video" in outcome.message
+
+    async def test_is_a_failure_when_the_function_is_not_known(self) -> None:
+        """Retried: another worker may have it."""
+        outcome = await Execution(Registry())(assigned_job(), RecordedReports())
+
+        assert isinstance(outcome, Failed)
+        assert ("LookupError", False) == (outcome.kind, outcome.permanent)
+
+    async def test_of_a_cancelled_handler_is_its_cancellation(self) -> None:
+        """Whoever cancelled it knows why."""
+
+        async def handler(job: JobContext) -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await execute(handler)
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (OSError("disk full"), Failed(kind="OSError", message="disk full")),
+            (
+                NonRetryableError("no video"),
+                Failed(kind="NonRetryableError", message="no video", permanent=True),
+            ),
+            (
+                RetryAfterError("quota", seconds=30),
+                Failed(kind="RetryAfterError", message="quota", retry_after=30),
+            ),
+            (
+                RateLimitError("20/min used up", retry_after=1.5),
+                Failed(kind="RateLimitError", message="20/min used up", retry_after=1.5),
+            ),
+            (
+                ExceptionGroup("two steps failed", [OSError("a"), OSError("b")]),
+                Failed(kind="ExceptionGroup", message="two steps failed (2 sub-exceptions)"),
+            ),
+        ],
+    )
+    def test_follows_from_the_exception(self, error: Exception, expected: Failed) -> None:
+        """Kind, message, and whether and when to try again."""
+        assert expected == failure_of(error)
+
+    def test_is_cut_to_what_the_wire_takes(self) -> None:
+        """An exception may carry a whole file; the stream must not break over it."""
+        failed = failure_of(OSError("\ud800\0" + "x" * 10_000)).report().failed
+
+        assert 2_000 == len(failed.message)
+        assert "\0" not in failed.message
+
+    def test_asks_for_its_wait_in_milliseconds(self) -> None:
+        """Finer than seconds, as the contract's Duration allows."""
+        report = failure_of(RetryAfterError("soon", seconds=0.25)).report()
+
+        assert 250 == report.failed.retry_after.ToMilliseconds()
+
+
+class TestLog:
+    async def test_has_a_line_for_start_and_end(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Each with the request id, for those who search the logs of all services for it."""
+
+        async def handler(job: JobContext) -> None:
+            return
+
+        with caplog.at_level(logging.INFO, logger="mainstay.worker"):
+            await execute(handler)
+
+        assert ["job started: process-video", "job succeeded: process-video"] == [
+            record.getMessage().split(" attempt ")[0] for record in caplog.records
+        ]
+        assert all("request_id=request-1" in record.getMessage() for record in caplog.records)
+
+    async def test_names_the_error_of_a_failed_job(self, caplog: pytest.LogCaptureFixture) -> None:
+        """So that nobody has to look it up elsewhere."""
+
+        async def handler(job: JobContext) -> None:
+            raise OSError("disk full")
+
+        with caplog.at_level(logging.INFO, logger="mainstay.worker"):
+            await execute(handler)
+
+        assert "job failed (OSError: disk full): process-video" in caplog.records[-1].getMessage()

@@ -1,0 +1,164 @@
+"""What a worker has to say survives broken streams, once and in order."""
+
+import pytest
+
+from mainstay.jobs.assignment import Token
+from mainstay.jobs.outbox import MAX_BATCH_BYTES, MAX_REPORTS, Outbox
+from mainstay.jobs.v1 import worker_service_pb2 as pb
+
+ONE = Token(b"one")
+TWO = Token(b"two")
+
+
+def step(key: str, result: str = "null") -> pb.Report:
+    """Return the report of a finished step."""
+    return pb.Report(step_completed=pb.StepCompleted(key=key, result_json=result))
+
+
+def progress(fraction: float) -> pb.ProgressReported:
+    """Return news of progress."""
+    return pb.ProgressReported(fraction=fraction)
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    """Return an outbox for two assignments."""
+    outbox = Outbox()
+    outbox.open(ONE)
+    outbox.open(TWO)
+    return outbox
+
+
+def drain(outbox: Outbox) -> list[tuple[bytes, int, str]]:
+    """Take all that is to be sent and return token, sequence and a word on the content."""
+    return [(report.token, report.sequence, _word(report)) for report in outbox.take_batch()]
+
+
+def _word(report: pb.Report) -> str:
+    if report.HasField("progress"):
+        return f"{report.progress.fraction:g}"
+    return report.step_completed.key
+
+
+class TestSequences:
+    def test_count_from_one_for_each_token(self, outbox: Outbox) -> None:
+        """Sequences of one token say nothing of another's."""
+        outbox.add(ONE, step("a"))
+        outbox.add(TWO, step("b"))
+        outbox.add(ONE, step("c"))
+
+        assert [(ONE, 1, "a"), (TWO, 1, "b"), (ONE, 2, "c")] == drain(outbox)
+
+    def test_stay_when_a_report_is_sent_again(self, outbox: Outbox) -> None:
+        """After a broken stream the service can tell a repeat from news."""
+        outbox.add(ONE, step("a"))
+        outbox.add(ONE, step("b"))
+        drain(outbox)
+        outbox.acknowledge(ONE, 1)
+
+        outbox.rewind()
+
+        assert [(ONE, 2, "b")] == drain(outbox)
+
+
+class TestAcknowledgement:
+    def test_returns_the_report_once(self, outbox: Outbox) -> None:
+        """A repeated acknowledgement is recognised."""
+        sequence = outbox.add(ONE, step("a"))
+        drain(outbox)
+
+        assert ["a", None] == [
+            report and report.step_completed.key
+            for report in (outbox.acknowledge(ONE, sequence), outbox.acknowledge(ONE, sequence))
+        ]
+
+    def test_of_a_report_waiting_to_be_repeated_takes_it_back(self, outbox: Outbox) -> None:
+        """What is known to be stored is not sent again."""
+        outbox.add(ONE, step("a"))
+        drain(outbox)
+        outbox.rewind()
+
+        outbox.acknowledge(ONE, 1)
+
+        assert [] == drain(outbox)
+
+    def test_of_a_closed_token_is_nothing(self, outbox: Outbox) -> None:
+        """A late answer about a job that is over does no harm."""
+        outbox.add(ONE, step("a"))
+        outbox.close(ONE)
+
+        assert outbox.acknowledge(ONE, 1) is None
+
+
+class TestClosedToken:
+    def test_leaves_nothing_to_send(self, outbox: Outbox) -> None:
+        """Nothing is said about a job that is somebody else's."""
+        outbox.add(ONE, step("a"))
+        outbox.add(TWO, step("b"))
+
+        outbox.close(ONE)
+
+        assert [(TWO, 1, "b")] == drain(outbox)
+
+    def test_stays_silent_after_a_broken_stream(self, outbox: Outbox) -> None:
+        """Nor is it said later."""
+        outbox.add(ONE, step("a"))
+        drain(outbox)
+        outbox.close(ONE)
+
+        outbox.rewind()
+
+        assert 0 == len(outbox)
+
+
+class TestProgress:
+    def test_replaces_older_news_that_is_not_sent_yet(self, outbox: Outbox) -> None:
+        """Only the newest matters."""
+        outbox.add_progress(ONE, progress(0.1))
+        outbox.add_progress(ONE, progress(0.2))
+
+        assert [(ONE, 1, "0.2")] == drain(outbox)
+
+    def test_waits_while_older_news_is_on_its_way(self, outbox: Outbox) -> None:
+        """However fast a function reports, at most two are kept for it."""
+        outbox.add_progress(ONE, progress(0.1))
+        drain(outbox)
+        for hundredth in range(100):
+            outbox.add_progress(ONE, progress(hundredth / 100))
+
+        assert [] == drain(outbox)
+
+        outbox.acknowledge(ONE, 1)
+
+        assert [(ONE, 2, "0.99")] == drain(outbox)
+
+    def test_goes_ahead_of_the_step_that_follows(self, outbox: Outbox) -> None:
+        """Held news is not overtaken by the end of the job."""
+        outbox.add_progress(ONE, progress(0.1))
+        drain(outbox)
+        outbox.add_progress(ONE, progress(0.9))
+
+        outbox.add(ONE, step("last"))
+
+        assert [(ONE, 2, "0.9"), (ONE, 3, "last")] == drain(outbox)
+
+
+class TestBatch:
+    def test_holds_no_more_reports_than_a_message_may(self, outbox: Outbox) -> None:
+        """The contract allows 500."""
+        for index in range(MAX_REPORTS + 1):
+            outbox.add(ONE, step(f"{index}"))
+
+        assert [MAX_REPORTS, 1] == [len(drain(outbox)), len(drain(outbox))]
+
+    def test_fits_a_message_whatever_the_results_weigh(self, outbox: Outbox) -> None:
+        """Four results of 1 MiB take more than one message of 4 MiB."""
+        result = "x" * (MAX_BATCH_BYTES // 2)
+        for key in "abcd":
+            outbox.add(ONE, step(key, result))
+
+        batches = []
+        while batch := drain(outbox):
+            batches.append([key for _, _, key in batch])
+
+        assert [["a", "b"], ["c", "d"]] == batches
