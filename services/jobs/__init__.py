@@ -1,0 +1,1 @@
+"""Jobs: events start durable functions, whose steps workers run."""

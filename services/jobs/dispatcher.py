@@ -1,0 +1,122 @@
+"""Brings ready jobs to the workers of this process that have room for them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+
+import structlog
+
+from mainstay.errors import DatabaseError
+from services.jobs.dealing import Opening
+from services.jobs.job import Assignment, SessionId
+from services.jobs.journal import note_claims
+from services.jobs.ports import Claimed, ClaimStore
+from services.jobs.session import Clock, session_gone
+from services.jobs.sessions import Sessions
+from services.jobs.streams import Streams
+from services.jobs.wakeups import Change, Signal, Wakeups
+
+BATCH = 200
+PAUSE_AFTER_ERROR = 1.0
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Claims in batches whenever there is news of work or room, and at least every poll interval.
+
+    The only one in the process who takes up credit, so what a pass plans stays true until it ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ClaimStore,
+        streams: Streams,
+        sessions: Sessions,
+        wakeups: Wakeups,
+        poll_interval: float,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._streams = streams
+        self._sessions = sessions
+        self._wakeups = wakeups
+        self._poll_interval = poll_interval
+        self._clock = clock
+        self._random = random
+        self._signal = Signal()
+        # When a delayed job becomes due; what other replicas delayed is seen at the next poll.
+        self._due_at = clock()
+        self._turn = 0
+        wakeups.subscribe(self._hear)
+
+    def _hear(self, change: Change) -> None:
+        if change.due_in is not None:
+            self._due_at = min(self._due_at, self._clock() + change.due_in)
+        if change.work or change.room or change.anything or change.due_in is not None:
+            self._signal.set()
+
+    async def run(self) -> None:
+        """Hand out jobs for ever."""
+        while True:
+            try:
+                while await self.run_once():
+                    pass
+            except DatabaseError as error:
+                # What was claimed without our knowing comes back at the next heartbeats.
+                log.warning("claim_failed", error=error.message)
+                await self._signal.wait(within=PAUSE_AFTER_ERROR)
+            else:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for news, for a delayed job to become due, or for the time to look anyway."""
+        poll_at = self._clock() + self._poll_interval * (0.9 + self._random() / 5)
+        # Without room nothing can be handed out, however due it is.
+        until = min(poll_at, self._due_at) if self._streams.openings() else poll_at
+        if not await self._signal.wait(within=until - self._clock()):
+            self._due_at = self._clock()
+
+    async def run_once(self) -> bool:
+        """Claim once for all openings; returns whether there may be more to claim."""
+        openings = {opening.session_id: opening for opening in self._streams.openings()}
+        if not openings:
+            return False
+        self._turn += 1
+        promote = self._clock() >= self._due_at
+        claimed = await self._store.claim(
+            list(openings.values()), limit=BATCH, turn=self._turn, promote=promote
+        )
+        if promote:
+            due_in = math.inf if claimed.next_due is None else claimed.next_due
+            self._due_at = self._clock() + due_in
+        self._end(claimed.gone)
+        await self._hand_out(claimed, openings)
+        return claimed.more
+
+    def _end(self, gone: Collection[SessionId]) -> None:
+        """End streams whose session is not theirs any more, or they would claim in vain for ever.
+
+        A worker that has moved to another replica may leave such a stream behind, half open.
+        """
+        for session_id in gone:
+            stream = self._streams.find(session_id)
+            if stream is not None:
+                stream.fail(session_gone())
+
+    async def _hand_out(self, claimed: Claimed, openings: Mapping[SessionId, Opening]) -> None:
+        if not claimed.assignments:
+            return
+        note_claims(claimed.assignments)
+        jobs_of: dict[SessionId, list[Assignment]] = defaultdict(list)
+        for job in claimed.assignments:
+            jobs_of[job.session_id].append(job)
+        self._wakeups.announce(Change(jobs=frozenset(job.job_id for job in claimed.assignments)))
+        for session_id, jobs in jobs_of.items():
+            opening, stream = openings[session_id], self._streams.find(session_id)
+            if stream is not None and stream.stream == opening.stream and stream.deliver(jobs):
+                continue
+            # The stream ended or began to drain while the claim was on its way.
+            await self._sessions.give_back(opening.tenant, session_id, jobs)

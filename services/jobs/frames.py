@@ -1,0 +1,139 @@
+"""What a worker and the service say to each other on a session's stream."""
+
+from dataclasses import dataclass
+
+from mainstay.errors import ValidationError
+from services.jobs.function import FunctionDefinition
+from services.jobs.job import Assignment, SessionId
+from services.jobs.reports import Ack, Report
+from services.jobs.token import Token
+
+MAX_FUNCTIONS = 200
+MAX_WORKER_NAME = 100
+MAX_REPORTS = 500
+MAX_TOKENS = 10_000
+"""Tokens in one frame; a worker with more jobs than this at a time is beyond this service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldToken:
+    """A token as the worker has it; `token` is None when the bytes are not one."""
+
+    raw: bytes
+    token: Token | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Introduces a worker; `resume` is the session it had before, if any."""
+
+    worker: str
+    functions: tuple[FunctionDefinition, ...]
+    resume: SessionId | None
+    in_flight: tuple[HeldToken, ...]
+
+    def check(self, events: list[str]) -> None:
+        """Raise ValidationError that names everything wrong; `events` are the known ones."""
+        wrong = {}
+        if not 1 <= len(self.worker) <= MAX_WORKER_NAME or "\0" in self.worker:
+            wrong["hello.worker"] = f"must be 1 to {MAX_WORKER_NAME} characters, none of them NUL"
+        if not 1 <= len(self.functions) <= MAX_FUNCTIONS:
+            wrong["hello.functions"] = f"must be 1 to {MAX_FUNCTIONS}"
+        if len(self.in_flight) > MAX_TOKENS:
+            wrong["hello.in_flight_tokens"] = f"must be at most {MAX_TOKENS:,}"
+        names = [function.name for function in self.functions]
+        for number, function in enumerate(self.functions):
+            field = f"hello.functions[{number}]"
+            for part, right in function.mistakes(events).items():
+                wrong[f"{field}.{part}"] = right
+            if function.name in names[:number]:
+                wrong[f"{field}.name"] = "is declared twice"
+        if wrong:
+            raise ValidationError("the worker's Hello is not valid", fields=wrong)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """Asks for so many more jobs."""
+
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The worker lives and has these jobs."""
+
+    tokens: tuple[HeldToken, ...]
+
+    def check(self) -> None:
+        """Raise ValidationError when there are too many tokens."""
+        if len(self.tokens) > MAX_TOKENS:
+            raise ValidationError(
+                f"{len(self.tokens):,} tokens in one heartbeat, more than {MAX_TOKENS:,}",
+                fields={"heartbeat.tokens": f"must be at most {MAX_TOKENS:,}"},
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportBatch:
+    """How jobs fare, in order."""
+
+    reports: tuple[Report, ...]
+
+    def check(self) -> None:
+        """Raise ValidationError when there are none or too many."""
+        if not 1 <= len(self.reports) <= MAX_REPORTS:
+            raise ValidationError(
+                f"{len(self.reports)} reports in one batch; send 1 to {MAX_REPORTS}",
+                fields={"reports.reports": f"must be 1 to {MAX_REPORTS}"},
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The worker wants no more jobs."""
+
+
+Incoming = Hello | Credit | Heartbeat | ReportBatch | Drain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """Opens a session; of the worker's tokens, `lost` are no longer its own. Times in seconds."""
+
+    session_id: SessionId
+    heartbeat_interval: float
+    lease: float
+    resume_window: float
+    lost: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobBatch:
+    """Work."""
+
+    jobs: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatAck:
+    """Of the heartbeat's tokens, those that are no longer the worker's."""
+
+    lost: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckBatch:
+    """One answer for each report, in order."""
+
+    acks: tuple[Ack, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoAway:
+    """The service is going."""
+
+    reason: str
+
+
+Outgoing = Welcome | JobBatch | HeartbeatAck | AckBatch | GoAway

@@ -1,0 +1,34 @@
+"""What the jobs service counts, for Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_WAITS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300, 3600)
+
+events = Counter(
+    "mainstay_jobs_events_total", "Events by what became of them.", ["event", "outcome"]
+)
+claimed = Counter("mainstay_jobs_claimed_total", "Jobs handed to workers.", ["function"])
+ended = Counter(
+    "mainstay_jobs_attempts_ended_total",
+    "Ends of attempts by the state the job went to.",
+    ["function", "state"],
+)
+reports = Counter("mainstay_jobs_reports_total", "Reports of workers by answer.", ["state"])
+wait_seconds = Histogram(
+    "mainstay_jobs_wait_seconds",
+    "Time between a job's being ready and its claim.",
+    ["function"],
+    buckets=_WAITS,
+)
+streams = Gauge("mainstay_jobs_sessions", "Worker sessions connected to this replica.")
+rescued = Counter("mainstay_jobs_sessions_lost_total", "Sessions whose lease ended unrenewed.")
+watchers = Gauge("mainstay_jobs_watchers", "Streams that watch a job on this replica.")
+ready = Gauge("mainstay_jobs_queue_ready", "Jobs that could start now, of all replicas.")
+delayed = Gauge("mainstay_jobs_queue_delayed", "Jobs that wait for their time.")
+running = Gauge("mainstay_jobs_running", "Jobs in the hands of workers.")
+oldest_seconds = Gauge(
+    "mainstay_jobs_queue_oldest_seconds", "How long the longest waiting ready job has waited."
+)
+peers_connected = Gauge(
+    "mainstay_jobs_peers_connected", "1 while news from other replicas can be heard."
+)

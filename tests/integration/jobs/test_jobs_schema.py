@@ -1,0 +1,158 @@
+"""What the database itself refuses, and how it plans."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from itertools import product
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.jobs.app import MIGRATIONS
+from services.jobs.postgres_planner import with_planner_settings
+from services.jobs.states import TRANSITIONS, JobState
+from shared.postgres.queries import load_queries
+from shared.service import Service
+from tests.integration.jobs.producer import Producer
+from tests.integration.jobs.raw_worker import Workers
+
+QUERIES = load_queries("services.jobs", "sql/queries.sql")
+
+# A row that is right in every state, so that only the transition can be refused.
+SET_STATE = """
+UPDATE jobs.jobs
+SET state = $1,
+    attempt = CASE WHEN $1 = 'queued' THEN 0 ELSE 1 END,
+    worker = CASE WHEN $1 = 'running' THEN 'w' END,
+    result = CASE WHEN $1 = 'succeeded' THEN '1'::json END,
+    failure_kind = 'E', failure_message = '', failure_permanent = false,
+    ready_time = CASE WHEN $1 IN ('queued', 'retrying') THEN now() END,
+    end_time = CASE WHEN $1 IN ('succeeded', 'dead_lettered') THEN now() END
+"""
+
+
+# Of a job that waits for its first attempt.
+IMPOSSIBLE = {
+    "state = 'lost'": "state_is_known",
+    "attempt = 4": "attempts_are_bounded",
+    "attempt = 1": "queued_is_untried",
+    "ready_time = NULL": "waiting_is_due",
+    "worker = 'w'": "running_has_worker",
+    "end_time = now()": "over_has_end",
+    "result = '1'": "success_has_result",
+    "failure_kind = 'E'": "failure_is_whole",
+    "progress_fraction = 1.5": "progress_is_a_fraction",
+}
+
+
+class TestTransitions:
+    @pytest.fixture
+    async def job(self, service: Service, jobs: Producer, workers: Workers) -> str:
+        """Start a job that nobody takes."""
+        await workers.connect(service.address)
+        return await jobs.start_job()
+
+    async def test_every_pair(self, job: str, database: asyncpg.Connection) -> None:
+        """The database lets a job go along the arrows of the service, and no other way."""
+        allowed = set()
+        for start, end in product(JobState, JobState):
+            async with Undone(database):
+                await database.execute("ALTER TABLE jobs.jobs DISABLE TRIGGER legal_transition")
+                await database.execute(SET_STATE, start.value)
+                await database.execute("ALTER TABLE jobs.jobs ENABLE TRIGGER legal_transition")
+                if await self.succeeds(database, end):
+                    allowed.add((start, end))
+
+        arrows = {(start, end) for start, ends in TRANSITIONS.items() for end in ends}
+        # To stay where it is, is no transition.
+        assert arrows | {(state, state) for state in JobState} == allowed
+
+    @staticmethod
+    async def succeeds(database: asyncpg.Connection, end: JobState) -> bool:
+        """Return whether the database lets the job go there."""
+        try:
+            await database.execute(SET_STATE, end.value)
+        except asyncpg.CheckViolationError as error:
+            # Refused by the trigger: a constraint would be named.
+            return error.constraint_name is not None
+        return True
+
+    async def test_constraints(self, job: str, database: asyncpg.Connection) -> None:
+        """A row that cannot be true is refused, by the constraint that says why."""
+        await database.execute("ALTER TABLE jobs.jobs DISABLE TRIGGER legal_transition")
+
+        for change, constraint in IMPOSSIBLE.items():
+            with pytest.raises(asyncpg.CheckViolationError) as caught:
+                await database.execute(f"UPDATE jobs.jobs SET {change}")
+            assert constraint == caught.value.constraint_name
+
+
+class Undone:
+    """A transaction whose changes do not stay."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._transaction = connection.transaction()
+
+    async def __aenter__(self) -> None:
+        await self._transaction.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transaction.rollback()
+
+
+class TestIds:
+    async def test_order(self, service: Service, database: asyncpg.Connection) -> None:
+        """Ids of the database are UUIDs of version 7 in the order of their making."""
+        ids = [await database.fetchval("SELECT jobs.uuid_v7()") for _ in range(20)]
+
+        assert {7} == {made.version for made in ids}
+        assert sorted(ids) == ids
+
+
+class TestPlans:
+    # Read whole on purpose: there are as many sessions as workers, and `depth` counts.
+    WHOLE = frozenset({"lock_expired_sessions", "next_expiry", "depth"})
+
+    async def test_made_on_an_empty_database(self, postgres_url: str) -> None:
+        """A plan that was made while tables were empty is good when they are full.
+
+        Every connection that was there first keeps such plans: each scan must go down an index
+        to the rows it wants.
+        """
+        await MIGRATIONS.apply(postgres_url)
+        connection = await asyncpg.connect(with_planner_settings(postgres_url))
+        await connection.execute("SET mainstay.tenant = '*'")
+        # The worst that statistics can say.
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+
+        aimless = {
+            name: [scan async for scan in self.aimless_scans(connection, name)]
+            for name in sorted(QUERIES.keys() - self.WHOLE)
+        }
+
+        await connection.close()
+        assert {} == {name: scans for name, scans in aimless.items() if scans}
+
+    async def aimless_scans(self, connection: asyncpg.Connection, name: str) -> AsyncIterator[str]:
+        """Yield what is read from end to end by the kept plan of a statement."""
+        await connection.execute(f"PREPARE {name} AS {QUERIES[name]}")
+        numbers = re.findall(r"\$(\d+)", QUERIES[name])
+        nothing = ["NULL"] * max(map(int, numbers), default=0)
+        arguments = f"({', '.join(nothing)})" if nothing else ""
+        document = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}{arguments}")
+        for scan in _aimless_scans(json.loads(document)[0]["Plan"]):
+            yield scan
+
+
+def _aimless_scans(plan: dict[str, Any]) -> Iterator[str]:
+    """Yield the scans of a plan that read a table or an index from end to end."""
+    kind, table = plan["Node Type"], plan.get("Relation Name")
+    children = plan.get("Plans", ())
+    if "Scan" in kind and table not in {None, "sessions"}:
+        aims = (plan, *children) if kind == "Bitmap Heap Scan" else (plan,)
+        if not any("Index Cond" in aim for aim in aims):
+            yield f"{kind} of {table}"
+    for child in children:
+        yield from _aimless_scans(child)
