@@ -19,7 +19,13 @@ _SCHEMES = {
 class CommonSettings(BaseSettings):
     """What every service can be told. Services add fields that begin with their name."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        # JSON in a variable would fail before validation, and alone: not with the other mistakes.
+        enable_decoding=False,
+    )
 
     environment: Literal["development", "production"] = Field(
         "development", description="Where this runs; part of every log line and span."

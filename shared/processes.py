@@ -64,5 +64,5 @@ def _start(index: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603 - the command is this process's own
         [sys.executable, "-m", name, *sys.argv[1:]],
         env={**os.environ, INDEX_VARIABLE: str(index)},
-        stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
+        stdin=subprocess.PIPE,  # never written to; it ends with this process
     )

@@ -26,7 +26,7 @@ from shared.http import HttpServer
 from shared.operations import operations_app
 from shared.processes import is_worker_process, process_index, supervise
 from shared.rpc.policy import MethodPolicy
-from shared.rpc.server import AddToServer, RpcServer
+from shared.rpc.server import AddToServer, RpcServer, authority
 from shared.telemetry.logs import configure_logs
 from shared.telemetry.sentry import configure_sentry
 from shared.telemetry.tracing import configure_tracing
@@ -103,12 +103,12 @@ class Service:
     @property
     def address(self) -> str:
         """Return `host:port` of the gRPC server; known once it serves."""
-        return f"{self._settings.host}:{self._rpc.port}"
+        return authority(self._settings.host, self._rpc.port)
 
     @property
     def ops_address(self) -> str:
         """Return `host:port` of the operations server; known once it started."""
-        return f"{self._settings.host}:{self._ops.port}"
+        return authority(self._settings.host, self._ops.port)
 
     @property
     def serving(self) -> bool:
@@ -192,13 +192,13 @@ class Service:
             self._rpc.health.set_serving(serving=False)
             await asyncio.sleep(self._settings.shutdown_delay)
         for hook in self._drain_hooks:
-            await hook()
+            await _drain_step("drain hook", hook)
         await self._rpc.stop(self._settings.shutdown_grace)
         for task in self._running_tasks:
             task.cancel()
         await asyncio.gather(*self._running_tasks, return_exceptions=True)
         for resource in reversed(self._started):
-            await resource.close()
+            await _drain_step(resource.name, resource.close)
         await self._ops.close()
         log.info("service_stopped")
 
@@ -259,6 +259,14 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+async def _drain_step(part: str, step: Hook) -> None:
+    """Do one step; if it fails, the others still have to be done."""
+    try:
+        await step()
+    except Exception:
+        log.exception("drain_step_failed", part=part)
 
 
 def is_tracing(settings: CommonSettings) -> bool:

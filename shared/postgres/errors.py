@@ -19,7 +19,9 @@ TRANSIENT = (
     exceptions.DeadlockDetectedError,
     exceptions.LockNotAvailableError,
     exceptions.QueryCanceledError,
+    # asyncpg lost track of a connection, as it does when the server ends one that was idle.
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     ConnectionError,
     TimeoutError,
     OSError,
@@ -36,7 +38,8 @@ def translate(error: BaseException) -> MainstayError | None:
     """Return the error as ours, or None for what only the caller can name."""
     if isinstance(error, _MISCONFIGURED):
         return ConfigurationError(f"PostgreSQL refused MAINSTAY_POSTGRES_URL: {error}")
-    if isinstance(error, TRANSIENT):
+    # Some InterfaceErrors are about values: DataError for an argument that does not fit its type.
+    if isinstance(error, TRANSIENT) and not isinstance(error, ValueError):
         what = str(error) or type(error).__name__
         return DatabaseError(
             f"PostgreSQL cannot be used now ({what}); retry with backoff",
@@ -44,3 +47,17 @@ def translate(error: BaseException) -> MainstayError | None:
             retry_after=RETRY_AFTER,
         )
     return None
+
+
+def translate_connecting(error: BaseException) -> MainstayError | None:
+    """Return an error of connecting as ours; a URL that makes no sense will not get better."""
+    if isinstance(error, exceptions.ClientConfigurationError):
+        return ConfigurationError(f"MAINSTAY_POSTGRES_URL cannot be used: {error}")
+    if isinstance(error, ValueError):
+        # The text of such an error quotes a part of the URL, which may be a part of the password.
+        return ConfigurationError(
+            "MAINSTAY_POSTGRES_URL is not a PostgreSQL URL; write "
+            "postgresql://user:password@host:5432/database, with %-escapes for characters of the "
+            "password that have a meaning in URLs"
+        )
+    return translate(error)

@@ -9,12 +9,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import asyncpg
 import structlog
 
 from mainstay.errors import ConfigurationError
-from shared.postgres.errors import translate
+from shared.postgres.errors import translate, translate_connecting
 
 CONNECT_TIMEOUT = 5.0
 LOCK_TIMEOUT = "60s"
@@ -60,7 +61,7 @@ class Migrations:
         try:
             connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
         except Exception as error:
-            raise translate(error) or error from error
+            raise translate_connecting(error) or error from error
         try:
             return await self._apply_locked(connection)
         except Exception as error:
@@ -104,13 +105,28 @@ class Migrations:
         log.info("migration_applied", migrated_service=self.service, migration=migration.name)
 
     def _load(self) -> list[_Migration]:
-        found = [
-            _Migration(
-                version=int(match[1]),
-                name=file.name.removesuffix(".sql"),
-                sql=file.read_text(encoding="utf-8"),
+        found: dict[int, _Migration] = {}
+        for file in files(self.package).joinpath(self.folder).iterdir():
+            if not file.name.endswith(".sql"):
+                continue
+            migration = self._read(file)
+            twin = found.setdefault(migration.version, migration)
+            if twin is not migration:
+                names = " and ".join(sorted((twin.name, migration.name)))
+                raise ConfigurationError(
+                    f"migrations {names} of {self.service} have one number; renumber the newer"
+                )
+        return sorted(found.values(), key=lambda migration: migration.version)
+
+    def _read(self, file: Traversable) -> _Migration:
+        match = _FILE.fullmatch(file.name)
+        if match is None:
+            raise ConfigurationError(
+                f"migration {file.name} of {self.service} would never be applied; "
+                "name it like 0001_words.sql"
             )
-            for file in files(self.package).joinpath(self.folder).iterdir()
-            if (match := _FILE.fullmatch(file.name))
-        ]
-        return sorted(found, key=lambda migration: migration.version)
+        return _Migration(
+            version=int(match[1]),
+            name=file.name.removesuffix(".sql"),
+            sql=file.read_text(encoding="utf-8"),
+        )

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 import structlog
 
-from mainstay.errors import ConfigurationError, DatabaseError
-from shared.postgres.errors import translate
+from mainstay.errors import DatabaseError
+from shared.postgres.errors import translate, translate_connecting
 from shared.postgres.migrations import Migrations
 from shared.rpc.call import Tenant
 from shared.telemetry import metrics
@@ -76,12 +76,8 @@ class Postgres:
                 connection_class=_PooledConnection,
                 server_settings={"application_name": "mainstay", "timezone": "UTC"},
             )
-        except ValueError as error:
-            raise ConfigurationError(
-                f"MAINSTAY_POSTGRES_URL is not a PostgreSQL URL: {error}"
-            ) from error
         except Exception as error:
-            raise translate(error) or error from error
+            raise translate_connecting(error) or error from error
 
     async def close(self) -> None:
         """Close all connections; those still in use are cut after a moment."""
@@ -109,14 +105,19 @@ class Postgres:
         began = time.perf_counter()
         try:
             async with self._connection() as connection:
-                # One message for both; the name was checked above and needs no quoting.
-                await connection.execute(f"BEGIN; SET LOCAL mainstay.tenant = '{tenant}'")
                 try:
+                    # One message for both; the name was checked above and needs no quoting.
+                    await connection.execute(f"BEGIN; SET LOCAL mainstay.tenant = '{tenant}'")
                     yield connection
+                    ended = await connection.execute("COMMIT")
                 except BaseException:
                     await _roll_back(connection)
                     raise
-                await connection.execute("COMMIT")
+                if ended != "COMMIT":
+                    raise RuntimeError(
+                        "a statement failed and its error was ignored, so nothing was committed; "
+                        "let errors leave the transaction, or use a savepoint"
+                    )
         finally:
             metrics.postgres_seconds.observe(time.perf_counter() - began)
 
@@ -145,7 +146,7 @@ class Postgres:
                 self._url, timeout=CONNECT_TIMEOUT, command_timeout=self._command_timeout
             )
         except Exception as error:
-            raise translate(error) or error from error
+            raise translate_connecting(error) or error from error
         try:
             yield connection
         finally:
@@ -175,6 +176,8 @@ async def _roll_back(connection: Connection) -> None:
         return
     try:
         await connection.execute("ROLLBACK")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        log.warning("postgres_rollback_failed", error=str(error))
+    except BaseException as error:
         connection.terminate()
+        if not isinstance(error, Exception):
+            raise  # cancelled once more
+        log.warning("postgres_rollback_failed", error=str(error))

@@ -88,20 +88,24 @@ class Redis:
 def _connection(url: str, timeout: float) -> LinkConnection:
     try:
         options: dict[str, Any] = dict(parse_url(url))
-    except ValueError as error:
-        raise ConfigurationError(f"MAINSTAY_REDIS_URL is not a Redis URL: {error}") from error
-    kind = options.pop("connection_class", Connection)
-    connection: LinkConnection = type("RedisConnection", (LinkConnection, kind), {})(
-        **options,
-        socket_connect_timeout=max(timeout * 4, 1.0),
-        socket_timeout=None,
-        client_name="mainstay",
-        # Reconnecting is the link's business; hidden retries would hold up its callers.
-        retry=Retry(NoBackoff(), 0),
-    )
+        kind = options.pop("connection_class", Connection)
+        connection: LinkConnection = type("RedisConnection", (LinkConnection, kind), {})(
+            **options,
+            socket_connect_timeout=max(timeout * 4, 1.0),
+            socket_timeout=None,
+            client_name="mainstay",
+            # Reconnecting is the link's business; hidden retries would hold up its callers.
+            retry=Retry(NoBackoff(), 0),
+        )
+    except (TypeError, ValueError) as error:
+        # Their texts quote parts of the URL, and a part may be a password.
+        raise ConfigurationError(
+            "MAINSTAY_REDIS_URL is not a Redis URL; write redis://user:password@host:6379/0, with "
+            "%-escapes for characters of the password that have a meaning in URLs"
+        ) from error
     return connection
 
 
 def _without_secrets(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 6379}"
+    return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path

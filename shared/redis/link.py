@@ -34,7 +34,16 @@ _FAULTY = metrics.redis_commands.labels("error")
 log = structlog.get_logger()
 
 # Answers that say "not now": the same command may succeed later or on another node.
-_REFUSALS = ("READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")
+_REFUSALS = (
+    "READONLY",
+    "LOADING",
+    "BUSY",
+    "MISCONF",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+)
 
 READ_BYTES = 64 * 1024
 
@@ -163,32 +172,39 @@ class RedisLink:
     async def _exchange(self) -> None:
         """Write and read until the connection breaks."""
         self._too_late.clear()
-        loops = [asyncio.create_task(loop) for loop in (self._read(), self._too_late.wait())]
+        reading = asyncio.create_task(self._read())
+        late = asyncio.create_task(self._too_late.wait())
         try:
-            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
-            cause = next(iter(done)).exception()
+            await asyncio.wait({reading, late}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._connected = False
             metrics.redis_breaker_open.set(1)
-            for task in loops:
-                task.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
-        if cause is not None and not isinstance(cause, exceptions.RedisError | OSError):
-            raise cause
+            reading.cancel()
+            late.cancel()
+            await asyncio.gather(reading, late, return_exceptions=True)
+        # Both may have ended in the same turn; and whatever ended it, the link must live on.
+        cause = None if self._too_late.is_set() else reading.exception()
         why = str(cause) if cause else f"no answer within {self._timeout:g} s"
-        log.warning("redis_connection_lost", address=self._address, error=why)
+        expected = cause is None or isinstance(cause, OSError)
+        exc_info = None if expected else cause
+        log.warning("redis_connection_lost", address=self._address, error=why, exc_info=exc_info)
         self._drop(why)
 
     async def _read(self) -> None:
         replies = hiredis.Reader()
         while data := await self._connection.read_some():
             replies.feed(data)
-            while (reply := replies.gets()) is not False:
-                self._answer(reply)
+            try:
+                while (reply := replies.gets()) is not False:
+                    self._answer(reply)
+            except hiredis.ProtocolError as error:
+                raise ConnectionError(f"Redis sent what is no reply: {error}") from error
         raise ConnectionError("Redis closed the connection")
 
     def _answer(self, reply: Any) -> None:
         """Give a reply to whoever's turn it is."""
+        if not self._waiting:
+            raise ConnectionError("Redis sent a reply that nobody waits for")
         future, sent = self._waiting.popleft()
         if not self._waiting:
             metrics.redis_seconds.observe(time.monotonic() - sent)

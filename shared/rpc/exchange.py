@@ -15,12 +15,12 @@ from opentelemetry import trace
 from prometheus_client import Counter, Histogram
 
 from mainstay.context import RequestContext, set_current
-from mainstay.errors import DeadlineError, UnavailableError, ValidationError
+from mainstay.errors import CancelledError, DeadlineError, UnavailableError, ValidationError
 from mainstay.errors_wire import to_trailing_metadata, wire_message
 from shared.rpc.admission import Admission
 from shared.rpc.call import Call, Tenant, enter_call
-from shared.rpc.metadata import REQUEST_ID, CallMetadata, check_tenant, read_metadata
-from shared.rpc.outcome import Failure, failure_of
+from shared.rpc.metadata import REQUEST_ID, CallMetadata, check_size, check_tenant, read_metadata
+from shared.rpc.outcome import CALLER_LEFT, Failure, failure_of
 from shared.rpc.policy import MethodPolicy
 from shared.telemetry import metrics, tracing
 from shared.telemetry.sentry import report_unexpected
@@ -91,8 +91,12 @@ class Exchange:
         """Echo the request id, then admit the call or raise why not."""
         headers, method = self._headers, self._method
         traceparent = self._open_trace() if method.traced else headers.traceparent
-        await self._context.send_initial_metadata(((REQUEST_ID, headers.request_id),))
+        try:
+            await self._context.send_initial_metadata(((REQUEST_ID, headers.request_id),))
+        except grpc.aio.InternalError as error:
+            raise CancelledError(CALLER_LEFT) from error
         self._open_deadline()
+        check_size(headers.size)
         self._tenant = check_tenant(headers.tenant, wildcard=method.policy.wildcard_tenant)
         if method.policy.admission:
             self._admission.enter(streaming=method.streaming)
@@ -134,8 +138,13 @@ class Exchange:
         if (asked is None or granted < asked) and granted != float("inf"):
             self._limit = granted
 
-    def parse(self, raw: bytes) -> Message:
-        """Return the request, or say that the bytes are not one."""
+    def parse(self, raw: Any) -> Message:
+        """Return the request, or say that there is none or that the bytes are not one."""
+        if raw is grpc.aio.EOF:
+            raise ValidationError(
+                f"{self._method.name} was called without a request; send one message",
+                fields={"request": "one message of the expected type"},
+            )
         try:
             return self._method.parse(raw)
         except DecodeError as error:
@@ -167,6 +176,8 @@ class Exchange:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await self._context.write(message.SerializeToString())
+        except grpc.aio.InternalError as error:
+            raise CancelledError(CALLER_LEFT) from error
         except TimeoutError as error:
             raise UnavailableError(
                 f"the caller read nothing for {WRITE_TIMEOUT:g} s; read faster or reconnect",
@@ -193,13 +204,14 @@ class Exchange:
         metrics.calls.labels(self._method.name, code, reason).inc()
         self._log_failure(failure, self._record(code))
         if cancelled or self._context.done():
-            raise cause
+            raise asyncio.CancelledError from cause
         trailing = to_trailing_metadata(failure.error, request_id=self._headers.request_id)
         try:
             async with asyncio.timeout(STATUS_TIMEOUT):
                 await self._context.abort(failure.code, wire_message(failure.error), trailing)
-        except TimeoutError:
-            # It waits behind messages that the caller does not read; the slot does not.
+        except (TimeoutError, grpc.aio.InternalError):
+            # It waits behind messages that the caller does not read, or there is no caller any
+            # more; the slot does not wait. To grpcio this exception means: nothing more to say.
             raise asyncio.CancelledError from cause
         raise AssertionError("abort raises")
 

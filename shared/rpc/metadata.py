@@ -11,7 +11,7 @@ from shared.rpc.call import ALL_TENANTS, DEFAULT_TENANT, Tenant
 
 REQUEST_ID = "x-request-id"
 TENANT = "x-mainstay-tenant"
-MAX_REQUEST_ID = 128
+MAX_METADATA_BYTES = 16 * 1024
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Printable ASCII without space and quotes: safe in a log line, a header and a shell.
@@ -30,6 +30,7 @@ class CallMetadata(NamedTuple):
     tenant: str
     traceparent: str
     tracestate: str
+    size: int
 
 
 def read_metadata(pairs: Iterable[tuple[str, str | bytes]] | None) -> CallMetadata:
@@ -38,7 +39,9 @@ def read_metadata(pairs: Iterable[tuple[str, str | bytes]] | None) -> CallMetada
     A request id that is missing or unfit is replaced by a new one, a broken trace context dropped.
     """
     request_id = tenant = traceparent = tracestate = ""
+    size = 0
     for key, value in pairs or ():
+        size += len(key) + len(value)
         match key:
             case "x-request-id":
                 request_id = value if isinstance(value, str) else ""
@@ -56,7 +59,20 @@ def read_metadata(pairs: Iterable[tuple[str, str | bytes]] | None) -> CallMetada
         tenant=tenant,
         traceparent=traceparent if traced else "",
         tracestate=tracestate if traced else "",
+        size=size,
     )
+
+
+def check_size(size: int) -> None:
+    """Refuse metadata that is too large.
+
+    The transport does so too, but only once the caller has acknowledged its settings.
+    """
+    if size > MAX_METADATA_BYTES:
+        raise ValidationError(
+            f"the metadata of the call is {size} bytes, more than {MAX_METADATA_BYTES}",
+            fields={"metadata": f"at most {MAX_METADATA_BYTES} bytes in all"},
+        )
 
 
 @lru_cache(maxsize=10_000)

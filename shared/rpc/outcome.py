@@ -15,6 +15,8 @@ from mainstay.errors import (
     MainstayError,
 )
 
+CALLER_LEFT = "the caller went away"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -55,7 +57,7 @@ def failure_of(cause: BaseException, *, deadline: float, cancelled: bool) -> Fai
             error: MainstayError = (
                 DeadlineError("the call's deadline passed")
                 if expired
-                else CancelledError("the caller went away")
+                else CancelledError(CALLER_LEFT)
             )
             return Failure(error=error, cause=cause, unexpected=False)
         case _:

@@ -2,7 +2,8 @@
 
 Down: request id, trace context, deadline, tenant, admission. Up: error boundary, span, metrics and
 one log line. Handlers are registered for raw bytes, so that a message that does not parse gets a
-named error too, and no chain of interceptors is built per call.
+named error too, and no chain of interceptors is built per call. They are registered as taking
+streams, because grpcio would never answer a unary call whose message does not come.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -58,9 +59,11 @@ class Pipeline:
         )
         match handler.request_streaming, handler.response_streaming:
             case False, False:
-                return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary))
+                return grpc.stream_unary_rpc_method_handler(
+                    self._unary(method, handler.unary_unary)
+                )
             case False, True:
-                return grpc.unary_stream_rpc_method_handler(
+                return grpc.stream_stream_rpc_method_handler(
                     self._server_stream(method, handler.unary_stream)
                 )
             case True, True:
@@ -73,7 +76,9 @@ class Pipeline:
     def _unary(self, method: Method, behaviour: Behaviour) -> Behaviour:
         admission = self._admission
 
-        async def handle(raw: bytes, context: Context) -> bytes:
+        async def handle(_requests: object, context: Context) -> bytes:
+            # Read before admission: a caller that sends no message must not hold a slot.
+            raw = await context.read()
             exchange = Exchange(method, admission, context)
             try:
                 await exchange.open()
@@ -91,7 +96,8 @@ class Pipeline:
         return handle
 
     def _server_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
-        async def handle(raw: bytes, context: Context) -> None:
+        async def handle(_requests: object, context: Context) -> None:
+            raw = await context.read()
             exchange = Exchange(method, self._admission, context)
             await self._stream(exchange, lambda: behaviour(exchange.parse(raw), None))
 

@@ -1,5 +1,6 @@
 """The gRPC server of a service: grpcio's aio transport with our pipeline on it."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,13 +10,25 @@ from mainstay.errors import ConfigurationError
 from mainstay.grpc_health.v1 import health_pb2_grpc
 from shared.rpc import health, reflection
 from shared.rpc.admission import Admission
+from shared.rpc.metadata import MAX_METADATA_BYTES
 from shared.rpc.pipeline import Pipeline, UnknownMethods
 from shared.rpc.policy import MethodPolicy
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_METADATA_BYTES = 16 * 1024
 
 AddToServer = Callable[[Any, Any], None]
+
+
+class _Leaving(logging.Filter):
+    """Drops what grpcio calls errors and callers cause at will: leaving early, odd header bytes."""
+
+    _TEXTS = ("ExecuteBatchError raised in core", "Invalid encoding on")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith(self._TEXTS)
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_Leaving())
 
 
 class _Recorder:
@@ -80,11 +93,12 @@ class RpcServer:
         for version in reflection.SERVICES:
             self._register(reflection.add_to_server, reflector, reflection.METHODS, name=version)
         self._server.add_generic_rpc_handlers((*self._handlers, UnknownMethods(self._pipeline)))
+        address = authority(host, port)
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
+            self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise ConfigurationError(
-                f"cannot listen on {host}:{port}: {error}; free the port or choose another"
+                f"cannot listen on {address}: {error}; free the port or choose another"
             ) from error
         await self._server.start()
 
@@ -92,6 +106,11 @@ class RpcServer:
         """Refuse new calls, let those in flight end for `grace` seconds, cancel the rest."""
         self.health.close()
         await self._server.stop(grace)
+
+
+def authority(host: str, port: int) -> str:
+    """Return `host:port`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _options(*, shared_port: bool) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ moment's informational lines.
 
 import asyncio
 import atexit
+from contextlib import suppress
 from typing import TextIO
 
 DELAY = 0.05
@@ -49,8 +50,10 @@ class LineWriter:
         if not self._lines:
             return
         lines, self._lines, self._characters = self._lines, [], 0
-        self._out.write("\n".join(lines) + "\n")
-        self._out.flush()
+        # A reader that is gone must not end the calls whose lines it took.
+        with suppress(OSError, ValueError):
+            self._out.write("\n".join(lines) + "\n")
+            self._out.flush()
 
     def _arm(self) -> None:
         try:

@@ -1,12 +1,12 @@
 """Structured logs: one JSON object a line, or columns for people in a terminal.
 
 Every line carries the service and, inside a call, its request id, tenant and trace, from
-`mainstay.context`. Keys that look like secrets are masked whoever logs them.
+`mainstay.context`. What looks like a secret is masked, whoever logs it.
 """
 
+import json
 import logging
 import sys
-from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
@@ -15,20 +15,12 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from mainstay.context import current
 from shared.telemetry.lines import LineLogger, LineWriter
+from shared.telemetry.masking import mask_fields, mask_texts
 
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
-MASK = "***"
+# Data classes are written as their repr, whose secrets are masked as texts are.
+_JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _TRACE_ID = slice(3, 35)  # of 00-<trace id>-<span id>-<flags>
-_SECRET_WORDS = (
-    "authorization",
-    "password",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "cookie",
-    "dsn",
-)
 
 
 def configure_logs(
@@ -48,12 +40,12 @@ def configure_logs(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _constants(service=service, environment=environment),
-        mask_secrets,
+        mask_fields,
     ]
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(), mask_texts]
         if console
-        else [structlog.processors.format_exc_info, _render_json]
+        else [structlog.processors.format_exc_info, _render_json, mask_texts]
     )
     structlog.configure(
         processors=[*shared, *renderer],
@@ -61,7 +53,7 @@ def configure_logs(
         logger_factory=lambda *_: LineLogger(writer),
         cache_logger_on_first_use=True,
     )
-    _route_stdlib([*shared, structlog.stdlib.ExtraAdder()], renderer, out, LEVELS[level])
+    _route_stdlib([structlog.stdlib.ExtraAdder(), *shared], renderer, out, LEVELS[level])
 
 
 def _route_stdlib(
@@ -102,23 +94,12 @@ def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace values whose key names a secret."""
-    for key in event:
-        if _is_secret(key):
-            event[key] = MASK
-    return event
-
-
-@lru_cache(maxsize=1024)
-def _is_secret(key: str) -> bool:
-    # Cached, since the same few keys come with every line.
-    lowered = key.lower()
-    return any(word in lowered for word in _SECRET_WORDS)
-
-
 def _render_json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=_as_text).decode()
+    try:
+        return orjson.dumps(event, default=_as_text, option=_JSON_OPTIONS).decode()
+    except TypeError:
+        # It is strict about surrogates, large numbers and keys; a line that is odd beats none.
+        return json.dumps(event, default=_as_text, skipkeys=True)
 
 
 def _as_text(value: Any) -> str:

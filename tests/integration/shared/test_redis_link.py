@@ -1,0 +1,436 @@
+"""The shared Redis connection: many callers, one stream, and every wait is bounded."""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis as redis_py
+
+from cli.embedded.redis import RedisServer
+from mainstay.errors import ConfigurationError, UnavailableError
+from shared.redis.client import Redis, Script
+from shared.redis.link import RedisReplyError
+from shared.telemetry import metrics
+from tests.integration.shared.conftest import ReadLog
+from tests.integration.shared.tcp_proxy import TcpProxy
+from tests.integration.shared.waiting import PATIENCE, until
+
+TIMEOUT = 0.25
+
+
+@asynccontextmanager
+async def connected(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Redis]:  # noqa: ASYNC109
+    """Connect within the block."""
+    redis = Redis(url, timeout=timeout)
+    try:
+        await redis.start()
+        yield redis
+    finally:
+        await redis.close()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with connected(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def breakable(private_redis: RedisServer) -> AsyncIterator[Redis]:
+    async with connected(private_redis.url) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def proxy(redis_url: str) -> AsyncIterator[TcpProxy]:
+    port = int(redis_url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
+    async with TcpProxy.to(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(proxy: TcpProxy) -> AsyncIterator[Redis]:
+    """Connect through a proxy that meddles."""
+    async with connected(f"redis://127.0.0.1:{proxy.port}/0") as redis:
+        yield redis
+
+
+@pytest.fixture
+def admin(private_redis: RedisServer) -> Iterator["redis_py.Redis"]:
+    """Configure the private server past our client."""
+    with redis_py.Redis.from_url(private_redis.url) as connection:
+        yield connection
+
+
+async def reason_of(redis: Redis, *command: str | int) -> str:
+    """Return why a command fails."""
+    with pytest.raises(UnavailableError) as caught:
+        await redis.execute(*command)
+    return caught.value.reason
+
+
+def breaker() -> float:
+    """Return what the metric says: 1 while commands fail at once."""
+    return float(metrics.redis_breaker_open._value.get())
+
+
+async def recovers(redis: Redis) -> None:
+    """Ask until there is an answer."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await redis.execute("PING")
+            except UnavailableError:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+class TestPipelining:
+    async def test_concurrent_commands_leave_together(
+        self, proxy: TcpProxy, proxied: Redis
+    ) -> None:
+        """Five hundred callers at once are a handful of segments, not five hundred."""
+        before = proxy.batches
+        replies = await asyncio.gather(*(proxied.execute("ECHO", n) for n in range(500)))
+
+        assert replies == [str(n).encode() for n in range(500)]
+        assert proxy.batches - before <= 5
+
+    async def test_one_command_does_not_wait_for_company(
+        self, proxy: TcpProxy, proxied: Redis
+    ) -> None:
+        """A lonely command leaves at once: twenty in a row are twenty short round trips."""
+        before = proxy.batches
+        began = time.monotonic()
+        for n in range(20):
+            await proxied.execute("ECHO", n)
+
+        assert proxy.batches - before == 20
+        assert time.monotonic() - began < TIMEOUT
+
+    async def test_every_caller_gets_its_own_reply(self, redis: Redis) -> None:
+        """Whatever leaves in whatever order, across turns of the loop and sizes of replies."""
+        chance = random.Random(7)
+
+        async def ask(n: int) -> bool:
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+            text = f"{n}:" * chance.choice([1, 10, 5_000])
+            return bool(await redis.execute("ECHO", text) == text.encode())
+
+        assert all(await asyncio.gather(*map(ask, range(300))))
+
+    async def test_many_commands_of_one_caller(self, redis: Redis) -> None:
+        """A reply or an error for each, in order."""
+        await redis.execute("SET", "text", "x")
+        first, wrong, last = await redis.execute_many(
+            [("GET", "text"), ("LPUSH", "text", "y"), ("EXISTS", "text")]
+        )
+
+        assert (first, type(wrong), last) == (b"x", RedisReplyError, 1)
+
+    async def test_what_replies_look_like(self, redis: Redis) -> None:
+        """Strings as bytes, numbers as int, nothing as None, lists as lists, false as None."""
+        await redis.execute("RPUSH", "list", "a", b"\xff\x00")
+        script = "return {1, 'a', false, {2}}"
+
+        assert await redis.execute("LRANGE", "list", 0, -1) == [b"a", b"\xff\x00"]
+        assert await redis.execute("GET", "nothing") is None
+        assert await redis.execute("EVAL", script, 0) == [1, b"a", None, [2]]
+        assert await redis.execute("EVAL", "return false", 0) is None
+
+
+class TestACallerThatLeaves:
+    async def test_does_not_shift_the_replies(self, redis: Redis) -> None:
+        """Its reply is dropped in its turn; the neighbours get theirs."""
+        calls = [asyncio.create_task(redis.execute("ECHO", n)) for n in range(300)]
+        await asyncio.sleep(0)
+        for call in calls[::3]:
+            call.cancel()
+        await asyncio.wait(calls)
+
+        stayed = [call.result() for n, call in enumerate(calls) if n % 3]
+        assert stayed == [str(n).encode() for n in range(300) if n % 3]
+
+    async def test_while_its_reply_is_on_the_way(self, proxy: TcpProxy, proxied: Redis) -> None:
+        """Commands were sent, replies are held back, every other caller leaves."""
+        proxy.delay = TIMEOUT / 4
+        calls = [asyncio.create_task(proxied.execute("ECHO", n)) for n in range(100)]
+        await until(lambda: b"99" in proxy.sent)
+        for call in calls[::2]:
+            call.cancel()
+        await asyncio.wait(calls)
+
+        assert [call.result() for call in calls[1::2]] == [
+            str(n).encode() for n in range(1, 100, 2)
+        ]
+        assert await proxied.execute("ECHO", "next") == b"next"
+
+
+class TestARedisThatHangs:
+    async def test_bounded_then_at_once_then_back(
+        self, private_redis: RedisServer, breakable: Redis
+    ) -> None:
+        """A timeout within its bound, then failures in no time, then recovery by itself."""
+        private_redis.pause()
+        began = time.monotonic()
+        first = await reason_of(breakable, "PING")
+        waited = time.monotonic() - began
+        began = time.monotonic()
+        rest = {await reason_of(breakable, "PING") for _ in range(100)}
+        rejected = time.monotonic() - began
+        await until(lambda: breaker() == 1)
+        private_redis.resume()
+        await recovers(breakable)
+
+        assert (first, rest) == ("REDIS_TIMEOUT", {"REDIS_BREAKER_OPEN"})
+        assert TIMEOUT <= waited < TIMEOUT * 2
+        assert rejected < TIMEOUT
+        assert breaker() == 0
+
+    async def test_all_who_wait_are_told(
+        self, private_redis: RedisServer, breakable: Redis
+    ) -> None:
+        """Whenever they came, nobody waits longer than the bound."""
+        private_redis.pause()
+
+        async def ask(delay: float) -> tuple[str, float]:
+            await asyncio.sleep(delay)
+            began = time.monotonic()
+            return await reason_of(breakable, "PING"), time.monotonic() - began
+
+        ends = await asyncio.gather(*(ask(n * 0.002) for n in range(100)))
+
+        assert {reason for reason, _ in ends} == {"REDIS_TIMEOUT"}
+        assert max(seconds for _, seconds in ends) < TIMEOUT * 2
+
+    async def test_a_reply_that_comes_too_late_is_nobodys(self, proxy: TcpProxy) -> None:
+        """Whatever the moment, late replies do not reach the next caller and break nothing."""
+        bound = 0.05
+        async with connected(f"redis://127.0.0.1:{proxy.port}/0", timeout=bound) as redis:
+            for n in range(10):
+                proxy.delay = bound + (n % 5 - 2) * 0.001
+                await asyncio.gather(redis.execute("ECHO", "late"), return_exceptions=True)
+                proxy.delay = 0.0
+                await recovers(redis)
+
+                assert await redis.execute("ECHO", n) == str(n).encode()
+
+    async def test_the_queue_is_bounded(
+        self,
+        private_redis: RedisServer,
+        breakable: Redis,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """One command more than may wait is refused at once."""
+        monkeypatch.setattr("shared.redis.link.MAX_WAITING", 10)
+        private_redis.pause()
+        waiting = [asyncio.create_task(reason_of(breakable, "PING")) for _ in range(10)]
+        await asyncio.sleep(0)
+        one_more = await reason_of(breakable, "PING")
+
+        assert one_more == "REDIS_QUEUE_FULL"
+        assert set(await asyncio.gather(*waiting)) == {"REDIS_TIMEOUT"}
+
+
+class TestAConnectionThatBreaks:
+    async def test_a_restart_heals(self, private_redis: RedisServer, breakable: Redis) -> None:
+        """Killed and started again: what was in flight fails, what comes later works."""
+        await private_redis.kill()
+        reasons = {await reason_of(breakable, "PING") for _ in range(3)}
+        await private_redis.start()
+        await recovers(breakable)
+
+        assert reasons <= {"REDIS_UNAVAILABLE", "REDIS_BREAKER_OPEN"}
+
+    async def test_who_waits_is_told_at_once(self, proxy: TcpProxy, proxied: Redis) -> None:
+        """A cut is noticed before the timeout."""
+        proxy.delay = PATIENCE
+        began = time.monotonic()
+        asked = asyncio.create_task(reason_of(proxied, "PING"))
+        await asyncio.sleep(0.02)
+        proxy.cut()
+        reason = await asked
+        proxy.delay = 0.0
+        await recovers(proxied)
+
+        assert (reason, time.monotonic() - began < PATIENCE) == ("REDIS_UNAVAILABLE", True)
+        assert proxy.connections >= 2
+
+    @pytest.mark.parametrize(
+        "junk",
+        [b"+SURPRISE\r\n", b"+A\r\n+B\r\n:7\r\n", b"garbage\r\n", b"\x00" * 100],
+        ids=["one reply", "three replies", "text", "zeros"],
+    )
+    async def test_what_redis_would_never_say(
+        self, proxy: TcpProxy, proxied: Redis, junk: bytes
+    ) -> None:
+        """After a reply that nobody asked for, the stream is not to be trusted: a new one."""
+        await proxied.execute("PING")
+        proxy.inject(junk)
+        await until(lambda: proxy.connections > 1)
+        await recovers(proxied)
+
+        assert await proxied.execute("ECHO", "mine") == b"mine"
+
+    async def test_the_log_tells_of_it(
+        self, proxy: TcpProxy, proxied: Redis, log_lines: ReadLog
+    ) -> None:
+        """Lost, and found again."""
+        proxy.cut()
+        await until(lambda: not proxied.connected)
+        await recovers(proxied)
+        events = [line["event"] for line in log_lines() if line["event"].startswith("redis")]
+
+        assert (events[0], events[-1]) == ("redis_connection_lost", "redis_reconnected")
+
+    async def test_closing_fails_what_waits(self, private_redis: RedisServer) -> None:
+        """Nobody hangs on a client that is gone, and it takes no more."""
+        async with connected(private_redis.url) as redis:
+            private_redis.pause()
+            asked = asyncio.create_task(reason_of(redis, "PING"))
+            await asyncio.sleep(0)
+        reason = await asked
+
+        assert reason == "REDIS_UNAVAILABLE"
+        assert await reason_of(redis, "PING") == "REDIS_BREAKER_OPEN"
+
+
+class TestScripts:
+    SCRIPT = Script.load("services.ratelimit", "lua/sliding_window.lua")
+    ADD = Script(text="return ARGV[1] + ARGV[2]", sha="0" * 40)
+
+    async def test_are_sent_once(self, proxy: TcpProxy, proxied: Redis) -> None:
+        """By digest; the text travels when Redis does not know it, also after it forgot."""
+        text = "return tonumber(ARGV[1]) + 1"
+        script = Script(text=text, sha=hashlib.sha1(text.encode()).hexdigest())
+        answers = [await proxied.run_script(script, [], [n]) for n in range(3)]
+        sent_once = proxy.sent.count(text.encode())
+        await proxied.execute("SCRIPT", "FLUSH")
+        answers.append(await proxied.run_script(script, [], [3]))
+
+        assert answers == [1, 2, 3, 4]
+        assert (sent_once, proxy.sent.count(text.encode())) == (1, 2)
+
+    async def test_keys_and_arguments(self, redis: Redis) -> None:
+        """Arrive in their places, as bytes if they are bytes."""
+        text = "return {KEYS[1], ARGV[1], ARGV[2]}"
+        script = Script(text=text, sha=hashlib.sha1(text.encode()).hexdigest())
+
+        assert await redis.run_script(script, [b"\xffk"], [b"\x00", 2.5]) == [
+            b"\xffk",
+            b"\x00",
+            b"2.5",
+        ]
+
+    def test_lie_in_packages(self) -> None:
+        """The digest is Redis's own of the text."""
+        assert len(self.SCRIPT.sha) == 40
+        assert "redis.call" in self.SCRIPT.text
+
+
+class TestErrorReplies:
+    async def test_a_wrong_command_is_our_fault(self, redis: Redis) -> None:
+        """It is no UnavailableError, and the neighbours in the pipeline do not notice."""
+        await redis.execute("SET", "text", "x")
+        commands = [("ECHO", "a"), ("LPUSH", "text", "y"), ("ECHO", "b")]
+        asked = (redis.execute(*command) for command in commands)
+        before, wrong, after = await asyncio.gather(*asked, return_exceptions=True)
+
+        assert (before, after) == (b"a", b"b")
+        assert isinstance(wrong, RedisReplyError)
+        assert "WRONGTYPE" in str(wrong)
+
+    @pytest.mark.parametrize(
+        ("setup", "command", "reason"),
+        [
+            (("CONFIG", "SET", "maxmemory", "1"), ("SET", "k", "v"), "REDIS_FULL"),
+            (
+                ("CONFIG", "SET", "maxmemory", "1"),
+                ("EVAL", "return redis.call('SET', KEYS[1], 'v')", 1, "k"),
+                "REDIS_FULL",
+            ),
+            (("REPLICAOF", "127.0.0.1", "1"), ("SET", "k", "v"), "REDIS_REFUSED"),
+            (("CONFIG", "SET", "min-replicas-to-write", "1"), ("SET", "k", "v"), "REDIS_REFUSED"),
+        ],
+        ids=["full", "full in a script", "read only", "no replicas"],
+    )
+    async def test_what_redis_cannot_do_now(
+        self,
+        breakable: Redis,
+        admin: "redis_py.Redis",
+        setup: tuple[str, ...],
+        command: tuple[str | int, ...],
+        reason: str,
+    ) -> None:
+        """A refusal is transient and has its own reason; the connection stays."""
+        admin.execute_command(*setup)  # type: ignore[no-untyped-call]
+
+        assert await reason_of(breakable, *command) == reason
+        assert breakable.connected
+
+
+class TestStarting:
+    async def test_an_address_where_nobody_is(self) -> None:
+        """It may come: the error is transient, and names the address."""
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1\b") as caught:
+            async with connected("redis://127.0.0.1:1/0"):
+                pass
+
+        assert caught.value.transient
+
+    async def test_one_that_accepts_and_says_nothing(self, private_redis: RedisServer) -> None:
+        """A frozen Redis accepts connections: that is not enough, and not waited for long."""
+        private_redis.pause()
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            async with connected(private_redis.url):
+                pass
+
+        assert time.monotonic() - began < 3.0
+
+    @pytest.mark.parametrize(
+        ("password", "credentials"),
+        [("right", "user:hunter2@"), ("right", ":hunter2@"), ("right", "")],
+        ids=["wrong user", "wrong password", "none given"],
+    )
+    async def test_wrong_credentials(
+        self,
+        private_redis: RedisServer,
+        admin: "redis_py.Redis",
+        password: str,
+        credentials: str,
+    ) -> None:
+        """Waiting does not mend them; the error names the variable and not the password."""
+        admin.config_set("requirepass", password)
+        url = private_redis.url.replace("127.0.0.1", f"{credentials}127.0.0.1")
+        with pytest.raises(ConfigurationError, match="MAINSTAY_REDIS_URL") as caught:
+            async with connected(url):
+                pass
+
+        assert "hunter2" not in caught.value.message
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://:hunter2/x@127.0.0.1",
+            "redis://:hunter2#x@127.0.0.1",
+            "redis://127.0.0.1:hunter2/0",
+            "redis://127.0.0.1/0?hunter2=1",
+        ],
+    )
+    def test_a_url_that_is_none(self, url: str) -> None:
+        """Refused before anything is tried, without quoting what may be a password."""
+        with pytest.raises(ConfigurationError, match="MAINSTAY_REDIS_URL") as caught:
+            Redis(url)
+
+        assert "hunter2" not in caught.value.message
+
+    async def test_ping_measures(self, redis: Redis) -> None:
+        """In seconds."""
+        assert 0 < await redis.ping() < TIMEOUT

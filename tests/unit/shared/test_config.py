@@ -1,0 +1,174 @@
+"""Settings: typed, described, and every mistake said at once without its value."""
+
+import os
+import re
+from typing import Any
+
+import pytest
+from pydantic import Field, ValidationError
+
+from services.cache.settings import CacheSettings
+from services.health.settings import HealthSettings
+from services.jobs.settings import JobsSettings
+from services.ratelimit.settings import RateLimitSettings
+from shared.config import (
+    CommonSettings,
+    PostgresSettings,
+    RedisSettings,
+    describe_mistakes,
+    load_settings,
+)
+
+EVERY_KIND = [
+    CommonSettings,
+    RedisSettings,
+    PostgresSettings,
+    CacheSettings,
+    RateLimitSettings,
+    JobsSettings,
+    HealthSettings,
+]
+
+
+class ListedSettings(CommonSettings):
+    """A service with settings that are more than one word."""
+
+    names: list[str] = Field(["a"], description="Names of things.")
+
+
+@pytest.fixture(autouse=True)
+def _empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with an environment that says nothing."""
+    for name in list(os.environ):
+        if name.startswith("MAINSTAY_"):
+            monkeypatch.delenv(name)
+
+
+def mistakes_of(kind: type[CommonSettings], **settings: Any) -> dict[str, str]:
+    """Return what is said of each variable."""
+    with pytest.raises(ValidationError) as caught:
+        kind(**settings)
+    lines = describe_mistakes(caught.value).splitlines()[1:]
+    return dict(re.fullmatch(r"  (\w+): (.+)", line).groups() for line in lines)  # type: ignore[union-attr, misc]
+
+
+class TestEverySetting:
+    @pytest.mark.parametrize("kind", EVERY_KIND)
+    def test_is_described(self, kind: type[CommonSettings]) -> None:
+        """A sentence for each, which `.env.example` shows."""
+        texts = {name: field.description or "" for name, field in kind.model_fields.items()}
+        without = [name for name, text in texts.items() if len(text) < 12 or not text.endswith(".")]
+
+        assert without == []
+
+    @pytest.mark.parametrize("kind", EVERY_KIND[3:])
+    def test_a_services_own_begin_with_its_name(self, kind: type[CommonSettings]) -> None:
+        """One environment serves all four without two meaning one variable."""
+        service = kind.__name__.removesuffix("Settings").lower()
+        own = set(kind.model_fields) - set(CommonSettings.model_fields)
+
+        assert {name for name in own if not name.startswith(f"{service}_")} == set()
+
+    def test_has_a_default_or_is_required(self) -> None:
+        """With nothing said, a service without stores starts on loopback."""
+        settings = CommonSettings()
+
+        assert (settings.host, settings.environment, settings.processes) == (
+            "127.0.0.1",
+            "development",
+            1,
+        )
+
+    def test_is_read_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By its name in capitals with the prefix, as the type it has."""
+        monkeypatch.setenv("MAINSTAY_SHUTDOWN_GRACE", "2.5")
+        monkeypatch.setenv("MAINSTAY_REDIS_URL", "redis://:hunter2@cache:6379/1")
+        settings = RedisSettings()
+
+        assert settings.shutdown_grace == 2.5
+        assert settings.redis_url.get_secret_value() == "redis://:hunter2@cache:6379/1"
+
+    def test_secrets_are_not_shown(self) -> None:
+        """Neither printed nor represented nor dumped."""
+        settings = CommonSettings(
+            redis_url="redis://:hunter2@cache",
+            postgres_url="postgresql://u:hunter2@db/x",
+            sentry_dsn="https://hunter2@sentry.example/1",
+        )
+
+        assert "hunter2" not in f"{settings} {settings!r} {settings.model_dump()}"
+
+    def test_cannot_be_changed(self) -> None:
+        """What a process was started with is what it runs with."""
+        settings = CommonSettings()
+
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(settings, "host", "::1")  # noqa: B010 - mypy refuses it too
+
+
+class TestMistakes:
+    def test_are_all_said_at_once(self) -> None:
+        """One line each, with the variable and what is right."""
+        found = mistakes_of(
+            RedisSettings, processes=0, log_level="loud", shutdown_grace="soon", host="0.0.0.0"
+        )
+
+        assert set(found) == {
+            "MAINSTAY_PROCESSES",
+            "MAINSTAY_LOG_LEVEL",
+            "MAINSTAY_SHUTDOWN_GRACE",
+            "MAINSTAY_HOST",
+            "MAINSTAY_REDIS_URL",
+        }
+        assert "greater than or equal to 1" in found["MAINSTAY_PROCESSES"]
+        assert "'info'" in found["MAINSTAY_LOG_LEVEL"]
+        assert found["MAINSTAY_REDIS_URL"] == "Field required"
+
+    @pytest.mark.parametrize("url", ["hunter2", "http://hunter2@host", "", "REDIS://hunter2"])
+    def test_do_not_quote_the_value(self, url: str) -> None:
+        """A URL with a password in it is one of the values that may be wrong."""
+        found = mistakes_of(PostgresSettings, redis_url=url, postgres_url=url)
+
+        assert found == {
+            "MAINSTAY_REDIS_URL": "should begin with redis:// or rediss:// or unix://",
+            "MAINSTAY_POSTGRES_URL": "should begin with postgresql:// or postgres://",
+        }
+
+    def test_exit_with_2(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """On standard error, and nothing has begun."""
+        monkeypatch.setenv("MAINSTAY_PROCESSES", "many")
+        with pytest.raises(SystemExit) as caught:
+            load_settings(RedisSettings)
+
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.splitlines()[0] == "2 wrong setting(s):"
+
+    def test_in_a_setting_of_several_words(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is said together with the others, whatever its type."""
+        monkeypatch.setenv("MAINSTAY_NAMES", "[hunter2")
+        monkeypatch.setenv("MAINSTAY_PROCESSES", "many")
+        with pytest.raises(SystemExit) as caught:
+            load_settings(ListedSettings)
+        said = capsys.readouterr().err
+
+        assert (caught.value.code, said.splitlines()[0]) == (2, "2 wrong setting(s):")
+        assert "MAINSTAY_NAMES" in said
+        assert "hunter2" not in said
+
+
+class TestHost:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+    def test_loopback_is_fine(self, host: str) -> None:
+        """Only this machine can call."""
+        assert CommonSettings(host=host).host == host
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "", "*"])
+    def test_anything_else_is_refused(self, host: str) -> None:
+        """As long as callers do not authenticate, they would all be let in."""
+        found = mistakes_of(CommonSettings, host=host)
+
+        assert "do not authenticate" in found["MAINSTAY_HOST"]
