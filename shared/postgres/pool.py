@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -40,7 +40,8 @@ class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]
 class Postgres:
     """A resource: transactions in the name of a tenant.
 
-    Every wait is bounded: for a connection by 2 s, for a statement by `command_timeout`. Foreign
+    Every wait is bounded: for a connection by 2 s, for a statement by `command_timeout`.
+    `session_settings` are PostgreSQL's own, such as `jit`, for every connection. Foreign
     errors of a transient kind leave as `DatabaseError`; constraint violations and the like leave as
     asyncpg raised them, for the store that knows what they mean.
     """
@@ -55,11 +56,17 @@ class Postgres:
         migrate: bool = True,
         max_size: int = 10,
         command_timeout: float = 5.0,
+        session_settings: Mapping[str, str] | None = None,
     ) -> None:
         self._url = url
         self._migrations = migrations if migrate else None
         self._max_size = max_size
         self._command_timeout = command_timeout
+        self._session_settings = {
+            "application_name": "mainstay",
+            "timezone": "UTC",
+            **(session_settings or {}),
+        }
         self._pool: asyncpg.Pool[Any] | None = None
 
     async def start(self) -> None:
@@ -74,7 +81,7 @@ class Postgres:
                 command_timeout=self._command_timeout,
                 timeout=CONNECT_TIMEOUT,
                 connection_class=_PooledConnection,
-                server_settings={"application_name": "mainstay", "timezone": "UTC"},
+                server_settings=self._session_settings,
             )
         except Exception as error:
             raise translate_connecting(error) or error from error

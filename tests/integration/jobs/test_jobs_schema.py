@@ -9,8 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.jobs.app import MIGRATIONS
-from services.jobs.postgres_planner import with_planner_settings
+from services.jobs.app import MIGRATIONS, PLANNER
 from services.jobs.states import TRANSITIONS, JobState
 from shared.postgres.queries import load_queries
 from shared.service import Service
@@ -121,7 +120,7 @@ class TestPlans:
         to the rows it wants.
         """
         await MIGRATIONS.apply(postgres_url)
-        connection = await asyncpg.connect(with_planner_settings(postgres_url))
+        connection = await asyncpg.connect(postgres_url, server_settings=PLANNER)
         await connection.execute("SET mainstay.tenant = '*'")
         # The worst that statistics can say.
         await connection.execute("VACUUM ANALYZE")

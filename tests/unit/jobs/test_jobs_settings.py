@@ -3,7 +3,6 @@
 import pytest
 from pydantic import ValidationError
 
-from services.jobs.postgres_planner import with_planner_settings
 from services.jobs.settings import JobsSettings
 
 URL = "postgresql://mainstay@127.0.0.1:5432/mainstay"
@@ -24,16 +23,3 @@ class TestHeartbeat:
             JobsSettings.model_validate(
                 {"postgres_url": URL, "jobs_session_lease": 20, "jobs_heartbeat_interval": 10.1}
             )
-
-
-class TestPlannerSettings:
-    @pytest.mark.parametrize(
-        ("url", "expected"),
-        [
-            (URL, f"{URL}?enable_seqscan=off&jit=off"),
-            (f"{URL}?sslmode=require", f"{URL}?sslmode=require&enable_seqscan=off&jit=off"),
-        ],
-    )
-    def test_url(self, url: str, expected: str) -> None:
-        """What the URL says already stays."""
-        assert expected == with_planner_settings(url)

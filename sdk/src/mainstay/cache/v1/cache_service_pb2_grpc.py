@@ -83,7 +83,8 @@ class CacheServiceServicer(object):
         """Writes one entry and replaces what stood there, its expiry included.
 
         The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-        bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE.
+        bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
+        or `CACHE_FULL` when the store has no room and evicts nothing).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +102,8 @@ class CacheServiceServicer(object):
     def BatchGet(self, request, context):
         """Reads up to 1,000 entries of one namespace in one round trip.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+        Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
+        `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

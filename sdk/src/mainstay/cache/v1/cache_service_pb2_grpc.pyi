@@ -48,7 +48,8 @@ class CacheServiceStub:
     """Writes one entry and replaces what stood there, its expiry included.
 
     The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-    bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE.
+    bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
+    or `CACHE_FULL` when the store has no room and evicts nothing).
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.DeleteRequest, _cache_service_pb2.DeleteResponse]
     """Removes one entry. Removing what is not there succeeds.
@@ -58,7 +59,8 @@ class CacheServiceStub:
     BatchGet: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchGetRequest, _cache_service_pb2.BatchGetResponse]
     """Reads up to 1,000 entries of one namespace in one round trip.
 
-    Has no side effects and may be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+    Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
+    `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -81,7 +83,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Writes one entry and replaces what stood there, its expiry included.
 
     The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-    bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE.
+    bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
+    or `CACHE_FULL` when the store has no room and evicts nothing).
     """
     Delete: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.DeleteRequest, _cache_service_pb2.DeleteResponse]  # type: ignore[assignment]
     """Removes one entry. Removing what is not there succeeds.
@@ -91,7 +94,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     BatchGet: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchGetRequest, _cache_service_pb2.BatchGetResponse]  # type: ignore[assignment]
     """Reads up to 1,000 entries of one namespace in one round trip.
 
-    Has no side effects and may be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+    Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
+    `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
     """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -123,7 +127,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes one entry and replaces what stood there, its expiry included.
 
         The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-        bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE.
+        bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
+        or `CACHE_FULL` when the store has no room and evicts nothing).
         """
 
     @_abc_1.abstractmethod
@@ -145,7 +150,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_service_pb2.BatchGetResponse, _abc.Awaitable[_cache_service_pb2.BatchGetResponse]]:
         """Reads up to 1,000 entries of one namespace in one round trip.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+        Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
+        `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
         """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

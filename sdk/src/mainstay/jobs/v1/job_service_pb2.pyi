@@ -311,7 +311,7 @@ class Job(_message.Message):
     attempt: _builtins.int
     """How many attempts have begun."""
     max_attempts: _builtins.int
-    """How many attempts there may be."""
+    """How many attempts there may be; grows by one with each worker that was lost."""
     result_json: _builtins.str
     """What the function returned, as JSON; set when SUCCEEDED."""
     request_id: _builtins.str

@@ -90,7 +90,8 @@ class JobServiceServicer(object):
         """Streams the job as it is now and again after every change, until it has ended or the deadline.
 
         Changes that come faster than the caller reads are folded into one; the last state is always
-        delivered. To resume, watch again with `after_revision`. Codes: as for GetJob.
+        delivered. To resume, watch again with `after_revision`. Codes: as for GetJob, and UNAVAILABLE
+        (`DRAINING`: watch again, on another replica).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

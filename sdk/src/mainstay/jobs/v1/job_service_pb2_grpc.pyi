@@ -56,7 +56,8 @@ class JobServiceStub:
     """Streams the job as it is now and again after every change, until it has ended or the deadline.
 
     Changes that come faster than the caller reads are folded into one; the last state is always
-    delivered. To resume, watch again with `after_revision`. Codes: as for GetJob.
+    delivered. To resume, watch again with `after_revision`. Codes: as for GetJob, and UNAVAILABLE
+    (`DRAINING`: watch again, on another replica).
     """
 
 @_typing.type_check_only
@@ -87,7 +88,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Streams the job as it is now and again after every change, until it has ended or the deadline.
 
     Changes that come faster than the caller reads are folded into one; the last state is always
-    delivered. To resume, watch again with `after_revision`. Codes: as for GetJob.
+    delivered. To resume, watch again with `after_revision`. Codes: as for GetJob, and UNAVAILABLE
+    (`DRAINING`: watch again, on another replica).
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -133,7 +135,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the job as it is now and again after every change, until it has ended or the deadline.
 
         Changes that come faster than the caller reads are folded into one; the last state is always
-        delivered. To resume, watch again with `after_revision`. Codes: as for GetJob.
+        delivered. To resume, watch again with `after_revision`. Codes: as for GetJob, and UNAVAILABLE
+        (`DRAINING`: watch again, on another replica).
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -172,7 +172,9 @@ class Hello(_message.Message):
 
     @_builtins.property
     def in_flight_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """The tokens of the jobs the worker still has."""
+        """The tokens of the jobs the worker still has, up to 10,000: those whose last report was not
+        acknowledged. Jobs of the session that are not named here go to others.
+        """
 
     def __init__(
         self,
@@ -234,7 +236,7 @@ Global___FunctionDefinition: _TypeAlias = FunctionDefinition  # noqa: Y015
 
 @_typing.final
 class Credit(_message.Message):
-    """Asks for work."""
+    """Asks for work. Credit belongs to the stream it was granted on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -265,7 +267,9 @@ class Heartbeat(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """The tokens of the jobs it has."""
+        """The tokens of the jobs it has, up to 10,000: those whose last report was not acknowledged. A job
+        that is not named for the length of the lease goes to others.
+        """
 
     def __init__(
         self,
@@ -373,7 +377,7 @@ class StepCompleted(_message.Message):
     key: _builtins.str
     """The step's name, unique within the job, 1 to 200 characters."""
     result_json: _builtins.str
-    """What it returned, as JSON, up to 1 MiB."""
+    """What it returned, as JSON, up to 1 MiB; 2.5 MiB for all steps of a job together."""
     def __init__(
         self,
         *,

@@ -54,8 +54,9 @@ class WorkerServiceServicer(object):
         acknowledgement for each report; beats at the interval of Welcome. The lease of all its jobs is
         the session's: a session that does not beat for `lease`, or whose stream broke and was not
         resumed within `resume_window`, loses its jobs to other workers, and what it reports later is
-        answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (the service drains
-        or the database is gone: connect again and resume).
+        answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), DEADLINE_EXCEEDED (no Hello in
+        time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
+        resume).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,8 +41,9 @@ class WorkerServiceStub:
     acknowledgement for each report; beats at the interval of Welcome. The lease of all its jobs is
     the session's: a session that does not beat for `lease`, or whose stream broke and was not
     resumed within `resume_window`, loses its jobs to other workers, and what it reports later is
-    answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (the service drains
-    or the database is gone: connect again and resume).
+    answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), DEADLINE_EXCEEDED (no Hello in
+    time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
+    resume).
     """
 
 @_typing.type_check_only
@@ -58,8 +59,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     acknowledgement for each report; beats at the interval of Welcome. The lease of all its jobs is
     the session's: a session that does not beat for `lease`, or whose stream broke and was not
     resumed within `resume_window`, loses its jobs to other workers, and what it reports later is
-    answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (the service drains
-    or the database is gone: connect again and resume).
+    answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), DEADLINE_EXCEEDED (no Hello in
+    time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
+    resume).
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,8 +80,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         acknowledgement for each report; beats at the interval of Welcome. The lease of all its jobs is
         the session's: a session that does not beat for `lease`, or whose stream broke and was not
         resumed within `resume_window`, loses its jobs to other workers, and what it reports later is
-        answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (the service drains
-        or the database is gone: connect again and resume).
+        answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), DEADLINE_EXCEEDED (no Hello in
+        time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
+        resume).
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
