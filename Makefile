@@ -35,7 +35,8 @@ doctor: $(READY) ## test every connection of a running suite
 
 .PHONY: test
 test: $(READY) ## run all tests, against a real Redis and a real PostgreSQL
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@# Most tests wait for servers: three processes keep two cores busy.
+	@$(BIN)/python -m pytest -q -n 3 $(ARGS)
 
 .PHONY: check
 check: $(READY) ## format, lint, types, layers, protos, drift of generated code, README

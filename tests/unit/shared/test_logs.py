@@ -121,7 +121,7 @@ class TestALine:
             float("nan"),
             {1: "a", (2, 3): "b"},
             {"\ud800"},
-            object(),
+            pytest.param(object(), id="object"),
             Account("a", "b"),
         ],
         ids=repr,
