@@ -42,6 +42,9 @@ test: $(READY) ## run all tests, against a real Redis and a real PostgreSQL
 check: $(READY) ## format, lint, types, layers, protos, drift of generated code, README
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet $(SOURCES)
+	@# What users and stores build on is documented without exception.
+	@$(BIN)/ruff check --isolated --quiet --select D1 --ignore D105,D107 \
+	  --extend-exclude '*_pb2*' sdk/src services/*/ports.py services/*/settings.py shared/config.py
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo | tail -n 3
 	@$(BIN)/buf lint

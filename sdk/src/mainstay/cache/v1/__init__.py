@@ -1,0 +1,1 @@
+"""Generated from protos/mainstay/cache/v1; changed by `make gen` alone."""

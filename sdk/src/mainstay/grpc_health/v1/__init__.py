@@ -1,0 +1,1 @@
+"""Generated from protos/mainstay/grpc_health/v1; changed by `make gen` alone."""
