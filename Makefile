@@ -49,7 +49,7 @@ check: $(READY) ## format, lint, types, layers, protos, drift of generated code,
 	@$(BIN)/lint-imports --no-logo | tail -n 3
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
-	@scripts/check_generated.sh
+	@scripts/generate_stubs.sh --check
 	@$(BIN)/python scripts/check_readme.py
 
 .PHONY: gen
