@@ -38,8 +38,7 @@ def translate(error: BaseException) -> MainstayError | None:
     """Return the error as ours, or None for what only the caller can name."""
     if isinstance(error, _MISCONFIGURED):
         return ConfigurationError(f"PostgreSQL refused MAINSTAY_POSTGRES_URL: {error}")
-    # Some InterfaceErrors are about values: DataError for an argument that does not fit its type.
-    if isinstance(error, TRANSIENT) and not isinstance(error, ValueError):
+    if isinstance(error, TRANSIENT):
         what = str(error) or type(error).__name__
         return DatabaseError(
             f"PostgreSQL cannot be used now ({what}); retry with backoff",

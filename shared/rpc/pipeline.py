@@ -71,7 +71,9 @@ class Pipeline:
                     self._bidi_stream(method, handler.stream_stream)
                 )
             case _:
-                raise NotImplementedError(f"{name}: no contract of ours streams requests alone")
+                raise ValueError(
+                    f"{name}: streams requests alone, which no pipeline is written for"
+                )
 
     def _unary(self, method: Method, behaviour: Behaviour) -> Behaviour:
         admission = self._admission

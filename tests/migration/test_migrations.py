@@ -198,6 +198,17 @@ class TestRefusing:
         assert (half_way, rows) == ([("things", 1, "0001_table")], 0)
         assert await folder.migrations.apply(postgres_url) == ["0002_row"]
 
+    async def test_a_file_that_cannot_be_written_down(
+        self, folder: Folder, postgres_url: str, database: asyncpg.Connection
+    ) -> None:
+        """A change and its entry in the ledger are one transaction: no change without an entry."""
+        refuse = "ALTER TABLE mainstay_migrations ADD CHECK (version < 2)"
+        folder.write(_0001_table=FIRST, _0002_row=f"{SECOND}; {refuse}")
+        with pytest.raises(asyncpg.CheckViolationError):
+            await folder.migrations.apply(postgres_url)
+
+        assert await database.fetchval("SELECT count(*) FROM things") == 0
+
     async def test_a_lock_that_is_not_let_go(
         self,
         folder: Folder,

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 
 from mainstay.context import current, new_request_id
-from mainstay.errors import MainstayError, ValidationError
+from mainstay.errors import CancelledError, MainstayError, ValidationError
 from mainstay.errors_wire import translate
 from mainstay.tracing import Header, client_span, trace_headers
 
@@ -106,6 +106,9 @@ class Channel:
                 return await call
             except grpc.aio.AioRpcError as error:
                 raise _with_request(translate(error), request_id) from error
+            except asyncio.CancelledError:
+                _raise_if_closed(request_id)
+                raise
 
     async def server_stream(
         self,
@@ -128,6 +131,9 @@ class Channel:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise _with_request(translate(error), request_id) from error
+        except asyncio.CancelledError:
+            _raise_if_closed(request_id)
+            raise
         finally:
             call.cancel()
 
@@ -168,6 +174,14 @@ def _name(method: object) -> str:
 def _with_request(error: MainstayError, request_id: str) -> MainstayError:
     error.request_id = error.request_id or request_id
     return error
+
+
+def _raise_if_closed(request_id: str) -> None:
+    """Name a cancellation that nobody asked for: the channel was closed under the call."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling() == 0:
+        error = CancelledError("the channel was closed during the call")
+        raise _with_request(error, request_id) from None
 
 
 def _backoff(attempt: int, asked: float | None) -> float:

@@ -38,6 +38,7 @@ class Acts:
         self.left = asyncio.Semaphore(0)
         self.how: list[str] = []
         self.seen: list[dict[str, Any]] = []
+        self.closed_properly: list[bool] = []
 
     async def perform(self, act: str, argument: str) -> bytes:
         """Do one act and return what it found."""
@@ -54,6 +55,11 @@ class Acts:
                 raise asyncio.CancelledError
             case "hold":
                 await self._hold()
+            case "hold-then-fail":
+                try:
+                    await self._hold()
+                finally:
+                    raise KeyError(PLANTED)
             case "onward":
                 return await self._call_onward(argument)
         return b""
@@ -122,10 +128,14 @@ class JobProbe(job_grpc.JobServiceServicer):
         self, request: job_pb.WatchJobRequest, context: object
     ) -> AsyncIterator[job_pb.WatchJobResponse]:
         act, _, argument = request.job_id.partition("/")
-        for revision in range(request.after_revision):
-            yield job_pb.WatchJobResponse(job=job_pb.Job(revision=revision + 1))
-        found = await self._acts.perform(act, argument)
-        yield job_pb.WatchJobResponse(job=job_pb.Job(result_json=found.decode()))
+        task = asyncio.current_task()
+        try:
+            for revision in range(request.after_revision):
+                yield job_pb.WatchJobResponse(job=job_pb.Job(revision=revision + 1))
+            found = await self._acts.perform(act, argument)
+            yield job_pb.WatchJobResponse(job=job_pb.Job(result_json=found.decode()))
+        finally:
+            self._acts.closed_properly.append(asyncio.current_task() is task)
 
 
 class WorkerProbe(worker_grpc.WorkerServiceServicer):

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class ServiceProcess:
     async def _read_lines(self) -> None:
         assert self.process.stdout is not None
         async for raw in self.process.stdout:
+            if not raw.endswith(b"\n"):
+                break  # it was killed in the middle of a line
             async with self._more:
                 self.lines.append(json.loads(raw))
                 self._more.notify_all()
@@ -66,10 +68,10 @@ class ServiceProcess:
         return code
 
     async def end(self) -> None:
-        """Kill it and what it started, if it still runs."""
-        if self.process.returncode is None:
+        """Kill whatever still runs of it and of what it started."""
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            await self.process.wait()
+        await self.process.wait()
         await asyncio.gather(*self._readers)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -143,7 +144,7 @@ class TestAFullPool:
                 still = await one(connection)
             after = await postgres.ping()
 
-        assert 0.2 <= took < 1.0
+        assert 0.2 <= took < 1.9
         assert caught.value.transient
         assert (still, after > 0) == (1, True)
 
@@ -167,14 +168,14 @@ class TestStarting:
     @EVERY_WAY
     @pytest.mark.parametrize(
         "change",
-        [("/mainstay", "/nowhere"), ("mainstay@", "stranger:hunter2@")],
+        [(r"/\w+$", "/nowhere"), (r"//\w+@", "//stranger:hunter2@")],
         ids=["database", "role"],
     )
     async def test_what_waiting_does_not_mend(
         self, session_postgres_url: str, options: dict[str, Any], change: tuple[str, str]
     ) -> None:
         """A database or role that does not exist is the operators' to correct."""
-        url = session_postgres_url.replace(*change)
+        url = re.sub(*change, session_postgres_url)
         with pytest.raises(ConfigurationError, match="MAINSTAY_POSTGRES_URL") as caught:
             async with pool_of(url, **options):
                 pass

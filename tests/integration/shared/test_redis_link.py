@@ -13,17 +13,18 @@ import redis as redis_py
 from cli.embedded.redis import RedisServer
 from mainstay.errors import ConfigurationError, UnavailableError
 from shared.redis.client import Redis, Script
-from shared.redis.link import RedisReplyError
+from shared.redis.link import LinkConnection, RedisReplyError
 from shared.telemetry import metrics
 from tests.integration.shared.conftest import ReadLog
 from tests.integration.shared.tcp_proxy import TcpProxy
 from tests.integration.shared.waiting import PATIENCE, until
 
 TIMEOUT = 0.25
+AMPLE = 5.0  # where nothing hangs, a busy machine must not look as if it did
 
 
 @asynccontextmanager
-async def connected(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Redis]:  # noqa: ASYNC109
+async def connected(url: str, timeout: float = AMPLE) -> AsyncIterator[Redis]:  # noqa: ASYNC109
     """Connect within the block."""
     redis = Redis(url, timeout=timeout)
     try:
@@ -41,7 +42,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def breakable(private_redis: RedisServer) -> AsyncIterator[Redis]:
-    async with connected(private_redis.url) as redis:
+    """Connect to a server that may hang, with a timeout that is worth waiting for."""
+    async with connected(private_redis.url, timeout=TIMEOUT) as redis:
         yield redis
 
 
@@ -91,27 +93,40 @@ async def recovers(redis: Redis) -> None:
 
 
 class TestPipelining:
+    @pytest.fixture
+    def written(self, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+        """Collect what is written to the socket, write by write."""
+        batches: list[bytes] = []
+        write_now = LinkConnection.write_now
+
+        def write(connection: LinkConnection, data: bytes) -> None:
+            batches.append(data)
+            write_now(connection, data)
+
+        monkeypatch.setattr(LinkConnection, "write_now", write)
+        return batches
+
     async def test_concurrent_commands_leave_together(
-        self, proxy: TcpProxy, proxied: Redis
+        self, proxy: TcpProxy, proxied: Redis, written: list[bytes]
     ) -> None:
-        """Five hundred callers at once are a handful of segments, not five hundred."""
+        """Five hundred callers at once are one write and a handful of segments."""
         before = proxy.batches
         replies = await asyncio.gather(*(proxied.execute("ECHO", n) for n in range(500)))
 
         assert replies == [str(n).encode() for n in range(500)]
+        assert len(written) == 1
         assert proxy.batches - before <= 5
 
     async def test_one_command_does_not_wait_for_company(
-        self, proxy: TcpProxy, proxied: Redis
+        self, redis: Redis, written: list[bytes]
     ) -> None:
         """A lonely command leaves at once: twenty in a row are twenty short round trips."""
-        before = proxy.batches
         began = time.monotonic()
         for n in range(20):
-            await proxied.execute("ECHO", n)
+            await redis.execute("ECHO", n)
 
-        assert proxy.batches - before == 20
-        assert time.monotonic() - began < TIMEOUT
+        assert len(written) == 20
+        assert time.monotonic() - began < AMPLE / 5
 
     async def test_every_caller_gets_its_own_reply(self, redis: Redis) -> None:
         """Whatever leaves in whatever order, across turns of the loop and sizes of replies."""
@@ -159,7 +174,7 @@ class TestACallerThatLeaves:
 
     async def test_while_its_reply_is_on_the_way(self, proxy: TcpProxy, proxied: Redis) -> None:
         """Commands were sent, replies are held back, every other caller leaves."""
-        proxy.delay = TIMEOUT / 4
+        proxy.delay = 0.05
         calls = [asyncio.create_task(proxied.execute("ECHO", n)) for n in range(100)]
         await until(lambda: b"99" in proxy.sent)
         for call in calls[::2]:
@@ -189,7 +204,7 @@ class TestARedisThatHangs:
         await recovers(breakable)
 
         assert (first, rest) == ("REDIS_TIMEOUT", {"REDIS_BREAKER_OPEN"})
-        assert TIMEOUT <= waited < TIMEOUT * 2
+        assert TIMEOUT <= waited < TIMEOUT + 1
         assert rejected < TIMEOUT
         assert breaker() == 0
 
@@ -207,7 +222,7 @@ class TestARedisThatHangs:
         ends = await asyncio.gather(*(ask(n * 0.002) for n in range(100)))
 
         assert {reason for reason, _ in ends} == {"REDIS_TIMEOUT"}
-        assert max(seconds for _, seconds in ends) < TIMEOUT * 2
+        assert max(seconds for _, seconds in ends) < TIMEOUT + 1
 
     async def test_a_reply_that_comes_too_late_is_nobodys(self, proxy: TcpProxy) -> None:
         """Whatever the moment, late replies do not reach the next caller and break nothing."""
@@ -218,8 +233,10 @@ class TestARedisThatHangs:
                 await asyncio.gather(redis.execute("ECHO", "late"), return_exceptions=True)
                 proxy.delay = 0.0
                 await recovers(redis)
+                answer = await redis.execute_many([("ECHO", n)])
 
-                assert await redis.execute("ECHO", n) == str(n).encode()
+                # On a busy machine it may be too late again; the answer of another it never is.
+                assert answer == [str(n).encode()] or isinstance(answer[0], UnavailableError)
 
     async def test_the_queue_is_bounded(
         self,
@@ -389,7 +406,7 @@ class TestStarting:
         private_redis.pause()
         began = time.monotonic()
         with pytest.raises(UnavailableError):
-            async with connected(private_redis.url):
+            async with connected(private_redis.url, timeout=TIMEOUT):
                 pass
 
         assert time.monotonic() - began < 3.0
@@ -433,4 +450,4 @@ class TestStarting:
 
     async def test_ping_measures(self, redis: Redis) -> None:
         """In seconds."""
-        assert 0 < await redis.ping() < TIMEOUT
+        assert 0 < await redis.ping() < AMPLE

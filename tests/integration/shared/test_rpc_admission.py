@@ -48,7 +48,7 @@ class TestAFullService:
         await asyncio.gather(*held)
 
         assert (caught.value.reason, caught.value.retry_after) == ("OVERLOADED", 0.2)
-        assert took < 0.2
+        assert took < 1.0
 
     async def test_health_and_operations_still_answer(self, narrow: Probe) -> None:
         """A full instance is alive and ready; taking it out would fill the others."""

@@ -27,6 +27,7 @@ NAMES = [
     "mainstay.jobs.v1.WorkerService",
 ]
 GRACE = 1.0
+LONG = 10.0  # a drain that nobody holds up takes much less
 
 
 class Draining:
@@ -107,8 +108,11 @@ class TestCheck:
 
 
 class TestWatch:
-    async def test_tells_of_the_drain_and_ends(self, draining: Draining) -> None:
+    async def test_tells_of_the_drain_and_ends(self) -> None:
         """Serving now, not serving when it drains, then the stream is over: no balancer hangs."""
+        stack = AsyncExitStack()
+        probe = await stack.enter_async_context(probe_service(shutdown_grace=LONG))
+        draining = Draining(probe, stack)
         async with Channel(draining.probe.service.address) as channel:
             stub = pb_grpc.HealthStub(channel.raw)
             watch = aiter(stub.Watch(pb.HealthCheckRequest()))
@@ -117,7 +121,7 @@ class TestWatch:
             rest = [response.status async for response in watch]
 
         assert (first.status, rest) == (SERVING, [NOT_SERVING])
-        assert took < GRACE
+        assert took < LONG
 
     async def test_an_unknown_service_is_watched_for(self, draining: Draining) -> None:
         """SERVICE_UNKNOWN, and the stream stays open: it may appear."""
@@ -176,8 +180,8 @@ class TestAStuckWatcher:
             took = await drained
 
         assert (first.status, told.status) == (SERVING, NOT_SERVING)
-        assert told_after < 0.5
-        assert took < GRACE + 1.0
+        assert told_after < GRACE
+        assert took < GRACE + 3.0
 
     async def test_repeated_changes_pile_up_nothing(self, probe: Probe) -> None:
         """A thousand changes later its health is answered at once and others see the last one."""

@@ -39,7 +39,10 @@ async def watch_one_when_there_is_room(probe: Probe) -> int:
 
 class TestASlowReader:
     async def test_is_cut_off(self, impatient: Probe, log_lines: ReadLog) -> None:
-        """After the time a message may wait its stream ends, and the next caller gets the slot."""
+        """After the time a message may wait its stream ends, and the next caller gets the slot.
+
+        The generator is closed in the task of its call, not some time later by the collector.
+        """
         async with Http2Peer.connect(impatient.service.address, window=0) as stuck:
             await stuck.call("/mainstay.jobs.v1.JobService/WatchJob", framed(ENDLESS))
             async with asyncio.timeout(10):
@@ -49,6 +52,7 @@ class TestASlowReader:
 
         assert (ended[0]["code"], ended[0]["reason"]) == ("UNAVAILABLE", "SLOW_READER")
         assert states == 1
+        assert impatient.acts.closed_properly == [True, True]
 
     async def test_a_reader_with_pauses_is_served(self, impatient: Probe) -> None:
         """Slowness alone is no fault: every message that is taken in time counts anew."""

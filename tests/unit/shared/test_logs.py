@@ -124,7 +124,7 @@ class TestALine:
             pytest.param(object(), id="object"),
             Account("a", "b"),
         ],
-        ids=repr,
+        ids=lambda value: type(value).__name__,
     )
     def test_can_hold_anything(self, log: Log, value: object) -> None:
         """Nothing that is logged can make logging fail or break the line."""
