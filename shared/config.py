@@ -4,9 +4,11 @@ import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sentry_sdk.utils import BadDsn, Dsn
 
 PREFIX = "MAINSTAY_"
 EXIT_CONFIGURATION = 2
@@ -39,8 +41,8 @@ class CommonSettings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="Processes that share a service's gRPC port. Operations ports count up from "
-        "the first one's.",
+        description="Processes that share a service's gRPC port. The HTTP ports of the second are "
+        "100 higher, and so on.",
     )
     redis_url: SecretStr | None = Field(
         None, description="redis://[user:password@]host:port/db, or rediss:// for TLS."
@@ -111,10 +113,30 @@ class CommonSettings(BaseSettings):
     @field_validator("redis_url", "postgres_url", check_fields=False)
     @classmethod
     def _is_url(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is None:
+            return None
         schemes = _SCHEMES[info.field_name or ""]
-        if url is not None and not url.get_secret_value().startswith(schemes):
+        if not url.get_secret_value().startswith(schemes):
             raise ValueError(f"should begin with {' or '.join(schemes)}")
+        try:
+            _ = urlsplit(url.get_secret_value()).port
+        except ValueError:
+            # Without the reason: it quotes what stands where the port should, perhaps a password.
+            raise ValueError(
+                "is not a URL; write characters of the password that have a meaning in URLs as "
+                "%-escapes"
+            ) from None
         return url
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _is_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn is not None:
+            try:
+                Dsn(dsn.get_secret_value())
+            except BadDsn:
+                raise ValueError("is not a Sentry DSN such as https://key@host/1") from None
+        return dsn
 
 
 class RedisSettings(CommonSettings):
@@ -147,8 +169,9 @@ def load_settings(settings_type: type[S]) -> S:
 
 def describe_mistakes(error: ValidationError) -> str:
     """Return one line for each wrong setting, without its value: it may be a secret."""
-    lines = [f"{error.error_count()} wrong setting(s):"]
+    lines = ["Wrong settings (.env.example describes them all):"]
     for mistake in error.errors(include_url=False, include_input=False, include_context=False):
         name = PREFIX + "_".join(str(part) for part in mistake["loc"]).upper()
-        lines.append(f"  {name}: {mistake['msg'].removeprefix('Value error, ')}")
+        what = "is not set" if mistake["type"] == "missing" else mistake["msg"]
+        lines.append(f"  {name}: {what.removeprefix('Value error, ')}")
     return "\n".join(lines) + "\n"

@@ -35,8 +35,11 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """A resource: serves an ASGI application between `start` and `close`."""
 
-    def __init__(self, name: str, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(
+        self, name: str, app: ASGIApp, host: str, port: int, *, setting: str = "the setting"
+    ) -> None:
         self.name = name
+        self._setting = setting
         self._host = host
         self.port = port
         config = uvicorn.Config(
@@ -73,8 +76,8 @@ class HttpServer:
         except SystemExit as error:
             # uvicorn logs why and exits when it cannot bind; only this server should end.
             raise ConfigurationError(
-                f"cannot listen on {self._host}:{self.port} for {self.name}; "
-                "free the port or choose another"
+                f"cannot listen on {self._host}:{self.port} for {self.name}, which is in use or "
+                f"not ours; free it or set {self._setting}"
             ) from error
 
     async def close(self) -> None:

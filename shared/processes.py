@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import structlog
 
 INDEX_VARIABLE = "MAINSTAY_PROCESS_INDEX"
+PORT_STRIDE = 100
+"""Between the HTTP ports of two processes: far enough to miss those of the other services."""
 
 log = structlog.get_logger()
 
@@ -27,15 +30,19 @@ def process_index() -> int:
     return int(os.environ.get(INDEX_VARIABLE, "0"))
 
 
+def own_port(port: int) -> int:
+    """Return this process's share of a port that cannot be shared; 0 stays 0."""
+    return port + PORT_STRIDE * process_index() if port else 0
+
+
 def supervise(count: int) -> int:
     """Run this same command `count` times and return the first exit code that is not 0."""
     children: dict[int, subprocess.Popen[bytes]] = {}
     codes: list[int] = []
-    told = False
+    told = threading.Event()
 
     def tell(*_: object) -> None:
-        nonlocal told
-        told = True
+        told.set()
         for pid in list(children):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -43,9 +50,11 @@ def supervise(count: int) -> int:
     signal.signal(signal.SIGTERM, tell)
     signal.signal(signal.SIGINT, tell)
     for index in range(count):
-        if not told:
+        if not told.is_set():
             child = _start(index)
             children[child.pid] = child
+            if told.is_set():  # while it was being started
+                os.kill(child.pid, signal.SIGTERM)
     while children:
         pid, status = os.wait()
         code = os.waitstatus_to_exitcode(status)
@@ -53,7 +62,7 @@ def supervise(count: int) -> int:
         log.info("process_ended", pid=pid, code=code)
         codes.append(code if code >= 0 else 128 - code)
         # Only once: to a process that drains, a second signal means "at once".
-        if not told:
+        if not told.is_set():
             tell()
     return next((code for code in codes if code), 0)
 

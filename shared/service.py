@@ -24,7 +24,7 @@ from mainstay.errors import ConfigurationError, MainstayError
 from shared.config import EXIT_CONFIGURATION, CommonSettings, load_settings
 from shared.http import HttpServer
 from shared.operations import operations_app
-from shared.processes import is_worker_process, process_index, supervise
+from shared.processes import is_worker_process, own_port, supervise
 from shared.rpc.policy import MethodPolicy
 from shared.rpc.server import AddToServer, RpcServer, authority
 from shared.telemetry.logs import configure_logs
@@ -84,12 +84,14 @@ class Service:
             max_streams=MAX_STREAMS,
             traced=is_tracing(settings) if traced is None else traced,
             shared_port=shared_port,
+            setting=f"MAINSTAY_{name.upper()}_PORT",
         )
         self._ops = HttpServer(
             "operations",
             operations_app(name, self._rpc.health),
             settings.host,
-            ops_port + process_index() if ops_port else 0,
+            own_port(ops_port),
+            setting=f"MAINSTAY_{name.upper()}_OPS_PORT",
         )
         self._resources: list[Resource] = []
         self._started: list[Resource] = []
@@ -286,13 +288,13 @@ def run_service(name: str, settings_type: type[S], build: Callable[[S], Service]
     )
     if settings.processes > 1 and not is_worker_process():
         raise SystemExit(supervise(settings.processes))
-    configure_tracing(name, settings)
-    configure_sentry(name, settings)
 
     async def main() -> int:
         return await build(settings).main()
 
     try:
+        configure_tracing(name, settings)
+        configure_sentry(name, settings)
         raise SystemExit(uvloop.run(main()))
     except ConfigurationError as error:
         sys.stderr.write(f"{error.message}\n")

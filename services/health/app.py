@@ -17,7 +17,7 @@ from services.health.settings import HealthSettings
 from services.health.snapshot import Snapshot
 from services.health.state import Damping
 from shared.http import HttpServer
-from shared.processes import process_index
+from shared.processes import own_port
 from shared.rpc.policy import MethodPolicy
 from shared.service import Service
 
@@ -57,7 +57,9 @@ def assemble(settings: HealthSettings) -> HealthApp:
     retry_after = math.ceil(settings.health_probe_interval)
     app = http_app(report=report, obstacle=obstacle, retry_after=retry_after)
     port = settings.health_http_port
-    http = HttpServer("health", app, settings.host, port + process_index() if port else 0)
+    http = HttpServer(
+        "health", app, settings.host, own_port(port), setting="MAINSTAY_HEALTH_HTTP_PORT"
+    )
     # Liveness is answered while the first round is still out.
     service.use(http)
     service.use(prober)

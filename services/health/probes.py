@@ -132,8 +132,12 @@ class RedisProbe(ConnectedProbe[Any]):
                 socket_connect_timeout=None,
                 client_name="mainstay-health",
             )
-        except ValueError as exc:
-            raise ConfigurationError(f"MAINSTAY_REDIS_URL is not a Redis URL: {exc}") from exc
+            self._connections.make_connection()  # type: ignore[no-untyped-call]  # finds options it does not know
+        except (TypeError, ValueError) as exc:
+            # Without the reason, which quotes parts of the URL.
+            raise ConfigurationError(
+                "MAINSTAY_REDIS_URL is not a Redis URL; write redis://user:password@host:6379/0"
+            ) from exc
 
     async def _connect(self) -> Any:
         # Beside the pool, which would reconnect behind our back.

@@ -19,6 +19,11 @@ TRANSIENT = (
     exceptions.DeadlockDetectedError,
     exceptions.LockNotAvailableError,
     exceptions.QueryCanceledError,
+    # A failover has left us with a standby, or a disk or its memory is full.
+    exceptions.ReadOnlySQLTransactionError,
+    exceptions.InsufficientResourcesError,
+    # A migration changed a table under a prepared statement, which is prepared again.
+    exceptions.InvalidCachedStatementError,
     # asyncpg lost track of a connection, as it does when the server ends one that was idle.
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -38,6 +43,12 @@ def translate(error: BaseException) -> MainstayError | None:
     """Return the error as ours, or None for what only the caller can name."""
     if isinstance(error, _MISCONFIGURED):
         return ConfigurationError(f"PostgreSQL refused MAINSTAY_POSTGRES_URL: {error}")
+    # Not so a row that belongs to another tenant, which has the same code and is a fault of ours.
+    if isinstance(error, exceptions.InsufficientPrivilegeError) and "permission" in str(error):
+        return ConfigurationError(
+            f"the role of MAINSTAY_POSTGRES_URL lacks a right: {error}; grant it (see the "
+            "service's README), or migrate with a role that owns the database: `mainstay migrate`"
+        )
     if isinstance(error, TRANSIENT):
         what = str(error) or type(error).__name__
         return DatabaseError(

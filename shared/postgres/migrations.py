@@ -7,6 +7,8 @@ to be written for it.
 
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -58,26 +60,48 @@ class Migrations:
 
     async def apply(self, url: str) -> list[str]:
         """Bring the database up to date and return the names of what was applied."""
+        async with self._connected(url) as connection:
+            return await self._apply_locked(connection)
+
+    async def verify(self, url: str) -> None:
+        """Raise ConfigurationError when the database is behind this code."""
+        async with self._connected(url) as connection:
+            known = await connection.fetchval(
+                "SELECT to_regclass('mainstay_migrations') IS NOT NULL"
+            )
+            done = set(await self._applied(connection)) if known else set()
+        missing = [migration.name for migration in self._load() if migration.version not in done]
+        if missing:
+            raise ConfigurationError(
+                f"the database lacks migrations of {self.service}: {', '.join(missing)}; "
+                "run `mainstay migrate`, or set MAINSTAY_POSTGRES_MIGRATE=true"
+            )
+
+    @asynccontextmanager
+    async def _connected(self, url: str) -> AsyncIterator[asyncpg.Connection]:
         try:
             connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
         except Exception as error:
             raise translate_connecting(error) or error from error
         try:
-            return await self._apply_locked(connection)
+            yield connection
         except Exception as error:
             raise translate(error) or error from error
         finally:
             await connection.close(timeout=CONNECT_TIMEOUT)
+
+    async def _applied(self, connection: asyncpg.Connection) -> dict[int, str]:
+        rows = await connection.fetch(
+            "SELECT version, checksum FROM mainstay_migrations WHERE service = $1", self.service
+        )
+        return {row["version"]: row["checksum"] for row in rows}
 
     async def _apply_locked(self, connection: asyncpg.Connection) -> list[str]:
         await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         # The lock is the session's and ends with the connection.
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
         await connection.execute(_CREATE_LEDGER)
-        rows = await connection.fetch(
-            "SELECT version, checksum FROM mainstay_migrations WHERE service = $1", self.service
-        )
-        done = {row["version"]: row["checksum"] for row in rows}
+        done = await self._applied(connection)
         applied = []
         for migration in self._load():
             known = done.get(migration.version)

@@ -20,6 +20,8 @@ from shared.telemetry import metrics
 CONNECT_TIMEOUT = 5.0
 ACQUIRE_TIMEOUT = 2.0
 MAX_ATTEMPTS = 3
+RETRY_WITHIN = 1.5
+"""Longer than PostgreSQL takes to notice a deadlock (1 s), shorter than a statement may wait."""
 FIRST_BACKOFF = 0.05
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}|\*")
 
@@ -55,11 +57,12 @@ class Postgres:
         migrations: Migrations | None = None,
         migrate: bool = True,
         max_size: int = 10,
-        command_timeout: float = 5.0,
+        command_timeout: float = 2.0,
         session_settings: Mapping[str, str] | None = None,
     ) -> None:
         self._url = url
-        self._migrations = migrations if migrate else None
+        self._migrations = migrations
+        self._migrate = migrate
         self._max_size = max_size
         self._command_timeout = command_timeout
         self._session_settings = {
@@ -72,7 +75,7 @@ class Postgres:
     async def start(self) -> None:
         """Apply pending migrations and connect; raises DatabaseError while that is impossible."""
         if self._migrations is not None:
-            await self._migrations.apply(self._url)
+            await (self._migrations.apply if self._migrate else self._migrations.verify)(self._url)
         try:
             self._pool = await asyncpg.create_pool(
                 self._url,
@@ -85,6 +88,20 @@ class Postgres:
             )
         except Exception as error:
             raise translate_connecting(error) or error from error
+        await self._warn_of_superuser()
+
+    async def _warn_of_superuser(self) -> None:
+        async with self._connection() as connection:
+            role = await connection.fetchrow(
+                "SELECT rolname, rolsuper OR rolbypassrls AS unbound FROM pg_roles "
+                "WHERE rolname = current_user"
+            )
+        if role["unbound"]:
+            log.warning(
+                "tenants_not_separated",
+                role=role["rolname"],
+                error="row-level security does not bind a superuser; use an ordinary role",
+            )
 
     async def close(self) -> None:
         """Close all connections; those still in use are cut after a moment."""
@@ -117,6 +134,10 @@ class Postgres:
                     await connection.execute(f"BEGIN; SET LOCAL mainstay.tenant = '{tenant}'")
                     yield connection
                     ended = await connection.execute("COMMIT")
+                except TimeoutError:
+                    # It would not take a ROLLBACK either: no second wait.
+                    connection.terminate()
+                    raise
                 except BaseException:
                     await _roll_back(connection)
                     raise
@@ -133,12 +154,14 @@ class Postgres:
 
         The answer to a commit can be lost after it took effect, so `work` must be safe to repeat.
         """
+        began = time.monotonic()
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with self.transaction(tenant) as connection:
                     return await work(connection)
             except DatabaseError:
-                if attempt == MAX_ATTEMPTS:
+                # What took long to fail is no blip, and the caller's time runs too.
+                if attempt == MAX_ATTEMPTS or time.monotonic() - began > RETRY_WITHIN:
                     raise
                 metrics.postgres_retries.inc()
                 backoff = FIRST_BACKOFF * 2.0**attempt

@@ -13,7 +13,7 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from mainstay.errors import ConfigurationError
+from mainstay.errors import ConfigurationError, UnavailableError
 from shared.redis.link import Argument, LinkConnection, NoScriptError, RedisLink
 
 
@@ -34,7 +34,8 @@ class Script:
 class Redis:
     """A resource: commands of concurrent callers share one connection (see `shared.redis.link`).
 
-    Every command is answered within `timeout` seconds or fails with `UnavailableError`, reason
+    Every command is answered within `timeout` seconds (longer while large replies are still coming
+    in, at most eight times that) or fails with `UnavailableError`, reason
     `REDIS_TIMEOUT`, `REDIS_UNAVAILABLE`, `REDIS_BREAKER_OPEN`, `REDIS_QUEUE_FULL`, `REDIS_REFUSED`
     or `REDIS_FULL`. After the first two it is not known whether it was carried out; after the
     others it was not.
@@ -72,8 +73,16 @@ class Redis:
 
     async def execute_many(self, commands: Iterable[tuple[Argument, ...]]) -> list[Any]:
         """Run commands that do not depend on each other; returns a reply or an error for each."""
-        replies = [self._link.send(command) for command in commands]
+        replies = [self._send_or_fail(command) for command in commands]
         return await asyncio.gather(*replies, return_exceptions=True)
+
+    def _send_or_fail(self, command: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+        try:
+            return self._link.send(command)
+        except UnavailableError as error:
+            failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
     async def run_script(
         self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument]

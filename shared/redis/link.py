@@ -46,6 +46,8 @@ _REFUSALS = (
 )
 
 READ_BYTES = 64 * 1024
+PATIENCE = 8
+SECOND_LOOK = 0.01
 
 
 class RedisReplyError(Exception):
@@ -91,6 +93,8 @@ class RedisLink:
         self._watchdog: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._too_late = asyncio.Event()
+        self._heard = 0.0
+        self._looked_twice = False
 
     @property
     def connected(self) -> bool:
@@ -193,6 +197,7 @@ class RedisLink:
     async def _read(self) -> None:
         replies = hiredis.Reader()
         while data := await self._connection.read_some():
+            self._heard = time.monotonic()
             replies.feed(data)
             try:
                 while (reply := replies.gets()) is not False:
@@ -212,10 +217,13 @@ class RedisLink:
         (_FAULTY if is_error else _FINE).inc()
         if future.done():
             return
-        if is_error:
-            future.set_exception(self._named(str(reply)))
-        else:
+        if not is_error:
             future.set_result(reply)
+            return
+        future.set_exception(self._named(str(reply)))
+        if str(reply).startswith("READONLY"):
+            # A failover: behind the same name there is another primary to be connected to.
+            raise ConnectionError("Redis has become a replica")
 
     def _named(self, text: str) -> Exception:
         code = text.split(" ", maxsplit=1)[0]
@@ -234,15 +242,24 @@ class RedisLink:
     def _check_age(self) -> None:
         """Give up on the connection when its oldest command has waited too long.
 
-        One timer for all: replies come in order, so if the oldest is late, so are the rest.
+        One timer for all: replies come in order, so if the oldest is late, so are the rest. As long
+        as bytes of large replies come in, the link lives, up to `PATIENCE` times the timeout.
         """
         self._watchdog = None
         if not self._waiting:
             return
-        age = time.monotonic() - self._waiting[0][1]
-        if age < self._timeout:
-            self._arm(self._timeout - age)
+        now, sent = time.monotonic(), self._waiting[0][1]
+        left = min(max(sent, self._heard) + self._timeout, sent + PATIENCE * self._timeout) - now
+        if left > 0:
+            self._looked_twice = False
+            self._arm(left)
             return
+        if not self._looked_twice:
+            # If this process itself was held up, the reply lies in the socket and is read first.
+            self._looked_twice = True
+            self._arm(SECOND_LOOK)
+            return
+        self._looked_twice = False
         self._connected = False
         self._drop(f"no answer within {self._timeout:g} s", reason="REDIS_TIMEOUT")
         self._too_late.set()

@@ -27,6 +27,9 @@ from shared.telemetry.sentry import report_unexpected
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+FIRST_MESSAGE_TIMEOUT = 10.0
+"""Longest wait for the message of a call that has begun, in seconds."""
+
 WRITE_TIMEOUT = 20.0
 """Longest wait for a slow reader to take one message of a stream, in seconds."""
 
@@ -86,6 +89,17 @@ class Exchange:
         self._deadline = float("inf")
         self._tenant = Tenant("")
         self._span: trace.Span | None = None
+
+    async def read_first(self) -> bytes:
+        """Return the one message of the request, or say that it did not come in time."""
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_TIMEOUT):
+                raw: bytes = await self._context.read()
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"no message came within {FIRST_MESSAGE_TIMEOUT:g} s of the call's headers"
+            ) from error
+        return raw
 
     async def open(self) -> None:
         """Echo the request id, then admit the call or raise why not."""

@@ -6,7 +6,7 @@ named error too, and no chain of interceptors is built per call. They are regist
 streams, because grpcio would never answer a unary call whose message does not come.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -79,10 +79,10 @@ class Pipeline:
         admission = self._admission
 
         async def handle(_requests: object, context: Context) -> bytes:
-            # Read before admission: a caller that sends no message must not hold a slot.
-            raw = await context.read()
             exchange = Exchange(method, admission, context)
             try:
+                # Before admission: a caller that sends no message must not hold a slot.
+                raw = await exchange.read_first()
                 await exchange.open()
                 async with exchange.limited():
                     response = await behaviour(exchange.parse(raw), None)
@@ -99,29 +99,34 @@ class Pipeline:
 
     def _server_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
         async def handle(_requests: object, context: Context) -> None:
-            raw = await context.read()
             exchange = Exchange(method, self._admission, context)
-            await self._stream(exchange, lambda: behaviour(exchange.parse(raw), None))
+            await self._stream(
+                exchange, exchange.read_first, lambda raw: behaviour(exchange.parse(raw), None)
+            )
 
         return handle
 
     def _bidi_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
         async def handle(raw_requests: AsyncIterator[bytes], context: Context) -> None:
             exchange = Exchange(method, self._admission, context)
-            await self._stream(exchange, lambda: behaviour(parsed(exchange, raw_requests), None))
 
-        async def parsed(exchange: Exchange, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-            async for request in raw:
-                yield exchange.parse(request)
+            async def parsed() -> AsyncIterator[Message]:
+                async for request in raw_requests:
+                    yield exchange.parse(request)
+
+            await self._stream(exchange, _nothing_first, lambda _: behaviour(parsed(), None))
 
         return handle
 
     @staticmethod
-    async def _stream(exchange: Exchange, start: Callable[[], Any]) -> None:
+    async def _stream(
+        exchange: Exchange, read: Callable[[], Awaitable[bytes]], start: Callable[[bytes], Any]
+    ) -> None:
         """Write what the method yields; its generator is closed here, in the call's own task."""
         try:
+            raw = await read()
             await exchange.open()
-            async with exchange.limited(), aclosing(start()) as responses:
+            async with exchange.limited(), aclosing(start(raw)) as responses:
                 async for response in responses:
                     await exchange.write(response)
         except BaseException as error:  # noqa: BLE001 - the boundary; fail() always raises
@@ -130,6 +135,11 @@ class Pipeline:
             exchange.succeed()
         finally:
             exchange.close()
+
+
+async def _nothing_first() -> bytes:
+    """Leave all messages of a stream to the method."""
+    return b""
 
 
 class UnknownMethods(grpc.GenericRpcHandler):

@@ -50,7 +50,13 @@ class RpcServer:
     """Serves the servicers it is given, with health and reflection beside them."""
 
     def __init__(
-        self, *, max_calls: int, max_streams: int, traced: bool, shared_port: bool = False
+        self,
+        *,
+        max_calls: int,
+        max_streams: int,
+        traced: bool,
+        shared_port: bool = False,
+        setting: str = "",
     ) -> None:
         self.health = health.HealthRegistry()
         self._pipeline = Pipeline(
@@ -59,6 +65,7 @@ class RpcServer:
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._server = grpc.aio.server(options=_options(shared_port=shared_port))
         self.port = 0
+        self._setting = setting
 
     def expose(
         self, add_to_server: AddToServer, servicer: object, methods: Mapping[str, MethodPolicy]
@@ -98,7 +105,8 @@ class RpcServer:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise ConfigurationError(
-                f"cannot listen on {address}: {error}; free the port or choose another"
+                f"cannot listen on {address}, which is in use or not ours; free it or set "
+                f"{self._setting}"
             ) from error
         await self._server.start()
 

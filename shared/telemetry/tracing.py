@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from mainstay.errors import ConfigurationError
 from shared.config import CommonSettings
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -26,9 +27,14 @@ class JsonLinesExporter(SpanExporter):
     """Appends spans to a file, one JSON object a line; for development and tests."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: one batch is one write, so that lines of several processes do not mix.
-        self._out = path.open("ab", buffering=0)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: one batch is one write, so that lines of several processes do not mix.
+            self._out = path.open("ab", buffering=0)
+        except OSError as error:
+            raise ConfigurationError(
+                f"MAINSTAY_TRACE_FILE={path} cannot be written ({error}); choose another"
+            ) from error
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append a batch."""

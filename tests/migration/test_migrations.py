@@ -158,6 +158,33 @@ class TestTwoAtOnce:
         assert await database.fetchval("SELECT count(*) FROM things") == 1
 
 
+class TestVerifying:
+    async def test_a_database_that_is_behind(self, folder: Folder, postgres_url: str) -> None:
+        """A service that must not migrate says what is missing, and who can help."""
+        folder.write(_0001_table=FIRST)
+        await folder.migrations.apply(postgres_url)
+        folder.write(_0001_table=FIRST, _0002_row=SECOND)
+
+        with pytest.raises(ConfigurationError, match=r"0002_row; run `mainstay migrate`"):
+            await folder.migrations.verify(postgres_url)
+
+    async def test_a_database_that_was_never_migrated(
+        self, folder: Folder, postgres_url: str
+    ) -> None:
+        """It lacks all of them."""
+        folder.write(_0001_table=FIRST)
+
+        with pytest.raises(ConfigurationError, match="lacks migrations of things: 0001_table"):
+            await folder.migrations.verify(postgres_url)
+
+    async def test_one_that_is_up_to_date(self, folder: Folder, postgres_url: str) -> None:
+        """Then there is nothing to say."""
+        folder.write(_0001_table=FIRST)
+        await folder.migrations.apply(postgres_url)
+
+        await folder.migrations.verify(postgres_url)
+
+
 class TestRefusing:
     async def test_a_file_that_was_changed(self, folder: Folder, postgres_url: str) -> None:
         """What was applied is history: the error names the file and the way out."""

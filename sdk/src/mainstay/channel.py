@@ -72,12 +72,14 @@ class Channel:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - it becomes the call's deadline
         retry: bool = False,
+        unless: tuple[type[MainstayError], ...] = (),
     ) -> Res:
         """Call `method` and return its response.
 
         With `retry`, up to three attempts are made on transient errors, with backoff and jitter,
-        never past the deadline and not before the delay the service asked for. Raises the subclass
-        of `MainstayError` that the service raised.
+        never past the deadline and not before the delay the service asked for; those named in
+        `unless` are not worth the wait. Raises the subclass of `MainstayError` that the service
+        raised.
         """
         deadline = time.monotonic() + (timeout or self.timeout)
         request_id = self._request_id()
@@ -87,7 +89,7 @@ class Channel:
             except MainstayError as error:
                 pause = _backoff(attempt, error.retry_after)
                 last = attempt == MAX_ATTEMPTS or time.monotonic() + pause >= deadline
-                if last or not (retry and error.transient):
+                if last or not (retry and error.transient) or isinstance(error, unless):
                     raise
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")

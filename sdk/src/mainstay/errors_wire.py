@@ -28,11 +28,24 @@ _MAX_ENTRIES = 16
 _LONGEST_DELAY = 1e9
 _TYPE_PREFIX = "type.googleapis.com/google.rpc."
 
+_DETAILS: dict[str, type[Message]] = {
+    kind.DESCRIPTOR.name: kind
+    for kind in (
+        status_pb2.ErrorInfo,
+        status_pb2.RequestInfo,
+        status_pb2.RetryInfo,
+        status_pb2.BadRequest,
+        status_pb2.ResourceInfo,
+        status_pb2.QuotaFailure,
+        status_pb2.PreconditionFailure,
+        status_pb2.LocalizedMessage,
+        status_pb2.Help,
+    )
+}
 _BY_NAME = {kind.__name__: kind for kind in errors.error_types()}
 _BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.RateLimitError,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.FeatureGateError,
     grpc.StatusCode.INVALID_ARGUMENT: errors.ValidationError,
     grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
     grpc.StatusCode.PERMISSION_DENIED: errors.AuthorizationError,
@@ -165,8 +178,12 @@ def translate(error: grpc.aio.AioRpcError) -> errors.MainstayError:
     info = details.get("ErrorInfo")
     if isinstance(info, status_pb2.ErrorInfo) and info.domain == DOMAIN:
         return _rebuild(error, info, details)
-    kind = _BY_CODE.get(error.code(), errors.UnknownError)
     message = f"{error.code().name}: {error.details() or 'no details'}"
+    if "larger than max" in (error.details() or ""):
+        # grpcio's words, here or at the other end, for a message above its limit.
+        size = {"request": "larger than a message may be (4 MiB); send less at once"}
+        return errors.ValidationError(message, fields=size, reason="MESSAGE_TOO_LARGE")
+    kind = _BY_CODE.get(error.code(), errors.UnknownError)
     return _construct(kind, message, None, {}, None, details)
 
 
@@ -228,7 +245,7 @@ def _parse_details(trailing: Iterable[tuple[str, str | bytes]]) -> dict[str, Mes
         return {
             name: kind.FromString(packed.value)
             for packed in status.details
-            if (name := _type_name(packed)) and (kind := getattr(status_pb2, name, None))
+            if (name := _type_name(packed)) and (kind := _DETAILS.get(name))
         }
     except DecodeError:
         return {}  # a proxy may send details of its own making; the status code still counts

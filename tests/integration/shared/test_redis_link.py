@@ -372,10 +372,9 @@ class TestErrorReplies:
                 ("EVAL", "return redis.call('SET', KEYS[1], 'v')", 1, "k"),
                 "REDIS_FULL",
             ),
-            (("REPLICAOF", "127.0.0.1", "1"), ("SET", "k", "v"), "REDIS_REFUSED"),
             (("CONFIG", "SET", "min-replicas-to-write", "1"), ("SET", "k", "v"), "REDIS_REFUSED"),
         ],
-        ids=["full", "full in a script", "read only", "no replicas"],
+        ids=["full", "full in a script", "no replicas"],
     )
     async def test_what_redis_cannot_do_now(
         self,
@@ -390,6 +389,40 @@ class TestErrorReplies:
 
         assert await reason_of(breakable, *command) == reason
         assert breakable.connected
+
+    async def test_a_primary_that_became_a_replica(
+        self, breakable: Redis, admin: "redis_py.Redis"
+    ) -> None:
+        """The connection is made anew: behind the same name there is another primary now."""
+        admin.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
+
+        assert await reason_of(breakable, "SET", "k", "v") == "REDIS_REFUSED"
+        await until(lambda: not breakable.connected)
+        await until(lambda: breakable.connected)
+
+
+class TestALongAnswer:
+    async def test_that_still_comes_in_is_waited_for(self, proxy: TcpProxy) -> None:
+        """A large reply on a slow line does not take the link from everybody."""
+        async with connected(f"redis://127.0.0.1:{proxy.port}/0", timeout=TIMEOUT) as redis:
+            await redis.execute("SET", "large", b"x" * (1 << 20))
+            proxy.delay = 0.06
+
+            large, small = await asyncio.gather(
+                redis.execute("GET", "large"), redis.execute("ECHO", "small")
+            )
+
+        assert (len(large), small, proxy.connections) == (1 << 20, b"small", 1)
+
+    async def test_that_was_there_all_along(self, redis_url: str) -> None:
+        """A process that was held up itself reads first, and then judges."""
+        async with connected(redis_url, timeout=TIMEOUT) as redis:
+            asked = asyncio.ensure_future(redis.execute("ECHO", "there"))
+            await asyncio.sleep(0)
+            time.sleep(2 * TIMEOUT)  # noqa: ASYNC251 - the hold-up
+
+            assert await asked == b"there"
+            assert redis.connected
 
 
 class TestStarting:

@@ -157,7 +157,7 @@ class TestRefusingToStart:
             code = await process.exited()
         first, *mistakes = process.errors.splitlines()
 
-        assert (code, first) == (2, "6 wrong setting(s):")
+        assert (code, first) == (2, "Wrong settings (.env.example describes them all):")
         assert {line.split(":")[0].strip() for line in mistakes} == {
             "MAINSTAY_REDIS_URL",
             "MAINSTAY_PROCESSES",
@@ -169,13 +169,25 @@ class TestRefusingToStart:
         assert "hunter2" not in process.errors
         assert process.lines == []
 
+    @pytest.mark.parametrize("scheme", ["redis", "postgres"])
+    async def test_a_password_with_a_slash(self, scheme: str) -> None:
+        """The error of a URL that cannot be parsed quotes no part of it."""
+        async with cache_process(
+            **{"redis_url": "redis://127.0.0.1:1", f"{scheme}_url": f"{scheme}://u:hun/ter2@h:1/0"}
+        ) as process:
+            code = await process.exited()
+
+        assert code == 2
+        assert f"MAINSTAY_{scheme.upper()}_URL" in process.errors
+        assert "hun" not in process.errors
+
     async def test_a_missing_setting(self) -> None:
         """What a service cannot do without is named."""
         async with cache_process() as process:
             code = await process.exited()
 
         assert code == 2
-        assert process.errors.splitlines()[1] == "  MAINSTAY_REDIS_URL: Field required"
+        assert process.errors.splitlines()[1] == "  MAINSTAY_REDIS_URL: is not set"
 
     async def test_a_broken_policy_file(self, redis_url: str, tmp_path: Path) -> None:
         """Data that operators edit is checked before anything is served."""

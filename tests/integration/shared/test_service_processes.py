@@ -11,6 +11,7 @@ import psutil
 from cli.embedded.redis import RedisServer
 from cli.ports import free_port, free_ports
 from mainstay.cache.v1 import cache_service_pb2 as pb
+from shared.processes import PORT_STRIDE
 from tests.faults.http2_peer import Http2Peer, framed
 from tests.integration.health.plain_http import ask
 from tests.integration.shared.service_process import ServiceProcess, cache_process, held_call
@@ -25,7 +26,7 @@ class Pair:
     def __init__(self, parent: ServiceProcess, port: int, ops_port: int) -> None:
         self.parent = parent
         self.address = f"127.0.0.1:{port}"
-        self.ops_ports = [ops_port, ops_port + 1]
+        self.ops_ports = [ops_port, ops_port + PORT_STRIDE]
         self.children = psutil.Process(parent.process.pid).children()
 
     async def served(self) -> list[bool]:
@@ -41,17 +42,18 @@ class Pair:
         return list(alive)
 
 
-def free_ports_in_a_row() -> tuple[int, int]:
-    """Return a free port, and another whose successor is free too."""
+def free_ports_of_two() -> tuple[int, int]:
+    """Return a free port, and another whose companion is free too."""
     while True:
         port, ops_port = free_ports(2)
-        if free_port(ops_port + 1) == ops_port + 1 != port:
+        second = ops_port + PORT_STRIDE
+        if free_port(second) == second != port:
             return port, ops_port
 
 
 @asynccontextmanager
 async def pair(redis_url: str, **settings: object) -> AsyncIterator[Pair]:
-    port, ops_port = free_ports_in_a_row()
+    port, ops_port = free_ports_of_two()
     async with cache_process(
         redis_url=redis_url, processes=2, cache_port=port, cache_ops_port=ops_port, **settings
     ) as parent:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mainstay.cache.v1 import cache_service_pb2 as pb
 from mainstay.cache.v1 import cache_service_pb2_grpc as pb_grpc
 from mainstay.channel import Channel
-from mainstay.errors import ValidationError
+from mainstay.errors import CacheError, MainstayError, ValidationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,16 @@ _REASONS = {
 }
 
 
+class _Repeatable(TypedDict):
+    retry: bool
+    unless: tuple[type[MainstayError], ...]
+
+
+# Every call may be repeated. But when the store is gone, whoever reads a cache has a source to read
+# instead, at once.
+_REPEATABLE: _Repeatable = {"retry": True, "unless": (CacheError,)}
+
+
 class CacheClient:
     """Reads and writes entries of the tenant that the current request or the channel names.
 
@@ -86,7 +96,7 @@ class CacheClient:
     async def get(self, namespace: str, key: str) -> Result:
         """Return the entry, or a `Miss` with its reason."""
         request = pb.GetRequest(namespace=namespace, key=key)
-        response = await self._channel.unary(self._stub.Get, request, retry=True)
+        response = await self._channel.unary(self._stub.Get, request, **_REPEATABLE)
         return _result(response)
 
     async def get_many(self, namespace: str, keys: Sequence[str]) -> dict[str, Result]:
@@ -98,7 +108,7 @@ class CacheClient:
         if not keys:
             return {}
         request = pb.BatchGetRequest(namespace=namespace, keys=keys)
-        response = await self._channel.unary(self._stub.BatchGet, request, retry=True)
+        response = await self._channel.unary(self._stub.BatchGet, request, **_REPEATABLE)
         return {result.key: _result(result) for result in response.results}
 
     async def set(
@@ -132,7 +142,7 @@ class CacheClient:
             request.ttl.CopyFrom(_duration(ttl))
         if ttl_class is not None:
             request.ttl_class = ttl_class
-        response = await self._channel.unary(self._stub.Set, request, retry=True)
+        response = await self._channel.unary(self._stub.Set, request, **_REPEATABLE)
         return Written(version=response.version, expire_time=_expire_time(response))
 
     async def delete(self, namespace: str, key: str) -> bool:
@@ -141,7 +151,7 @@ class CacheClient:
         After a repeat on a transient error False may also mean that the first attempt removed it.
         """
         request = pb.DeleteRequest(namespace=namespace, key=key)
-        response = await self._channel.unary(self._stub.Delete, request, retry=True)
+        response = await self._channel.unary(self._stub.Delete, request, **_REPEATABLE)
         return response.existed
 
 
