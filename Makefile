@@ -22,11 +22,11 @@ $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
 	@touch $@
 
 .PHONY: up
-up: $(READY) ## start the suite, with Redis and PostgreSQL of its own, and keep it running
+up: $(READY) ## run the suite, with a Redis and a PostgreSQL of its own
 	@$(BIN)/mainstay up
 
 .PHONY: demo
-demo: $(READY) ## drive a request through the whole suite and check what it claims
+demo: $(READY) ## drive a request through the suite and check every claim
 	@$(BIN)/mainstay demo
 
 .PHONY: doctor
@@ -34,12 +34,12 @@ doctor: $(READY) ## test every connection of a running suite
 	@$(BIN)/mainstay doctor
 
 .PHONY: test
-test: $(READY) ## run all tests, against a real Redis and a real PostgreSQL
+test: $(READY) ## run all tests, on a real Redis and a real PostgreSQL
 	@# Most tests wait for servers: three processes keep two cores busy.
 	@$(BIN)/python -m pytest -q -n 3 $(ARGS)
 
 .PHONY: check
-check: $(READY) ## format, lint, types, layers, protos, drift of generated code, README
+check: $(READY) ## format, lint, types, layers, protos, stubs, README
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@# What users and stores build on is documented without exception.
