@@ -1,11 +1,12 @@
 """What the web handlers of a video platform do: limit, look up, hand over to a job.
 
 Run it with a video id to upload that video and wait for its job:
-`python -m examples.video_app.backend video-1`.
+`.venv/bin/python -m examples.video_app.backend video-1`.
 """
 
 import asyncio
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ class VideoBackend:
         if not event.job_ids:
             raise NobodyProcessesVideosError(
                 "no worker has declared what video/upload.completed starts; "
-                "run python -m examples.video_app.worker first"
+                "run .venv/bin/python -m examples.video_app.worker first"
             )
         return Upload(job_id=event.job_ids[0], event=event, limit=limit, settings=settings)
 
@@ -141,8 +142,8 @@ class VideoBackend:
         )
 
 
-async def main(video_id: str) -> None:
-    """Upload one video and tell what becomes of it."""
+async def main(video_id: str) -> int:
+    """Upload one video, tell what becomes of it and return the exit status."""
     video = Video(
         video_id=video_id,
         creator_id="creator-7",
@@ -153,13 +154,23 @@ async def main(video_id: str) -> None:
     async with Mainstay.from_environment(tenant="demo") as mainstay:
         with context.request() as request:
             print(f"request id {request.request_id}")
-            upload = await VideoBackend(mainstay).upload("user-42", "basic", video)
+            try:
+                upload = await VideoBackend(mainstay).upload("user-42", "basic", video)
+            except RateLimitError as error:
+                print(f"refused    {error.message}; try again in {_whole_seconds(error)} s")
+                return 1
             print(f"job        {upload.job_id}, {upload.limit.remaining} uploads left this hour")
             async for job in mainstay.jobs.watch_job(upload.job_id, timeout=60):
                 done = ", ".join(step.key for step in job.steps) or "-"
                 print(f"{job.state.value:<13} steps finished: {done}")
+    return 0
+
+
+def _whole_seconds(error: RateLimitError) -> int:
+    """Return the seconds to wait; rounded up, or the next try would come too early."""
+    return math.ceil(error.retry_after or 0)
 
 
 if __name__ == "__main__":
     configure_tracing("backend")
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "video-1"))
+    sys.exit(asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "video-1")))

@@ -1,4 +1,7 @@
-"""What runs in the background of a video platform: `python -m examples.video_app.worker`."""
+"""What runs in the background of a video platform.
+
+Run it with `.venv/bin/python -m examples.video_app.worker`.
+"""
 
 import asyncio
 import json

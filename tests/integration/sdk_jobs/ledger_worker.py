@@ -1,12 +1,13 @@
 """A worker to kill: says on standard output, and writes into a ledger, what it is about to do.
 
-Usage: `ledger_worker.py ADDRESS LEDGER [hang]`. With `hang` it stops between its two steps for
-ever; without, it goes through.
+Usage: `ledger_worker.py ADDRESS LEDGER [hang|block]`. With `hang` it stops between its two steps
+for ever, with `block` it is in a thread there for a minute; without, it goes through.
 """
 
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 from mainstay.jobs import JobContext, JsonValue, Worker
@@ -27,9 +28,15 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def main(address: str, ledger: Path, *, hang: bool) -> None:
+async def main(address: str, ledger: Path, mode: str) -> None:
     """Work until a signal."""
-    worker = Worker(address, name=f"ledger-{os.getpid()}", tenant="*")
+    drain_seconds = 0.1 if mode == "block" else 25
+    name = f"ledger-{os.getpid()}"
+    worker = Worker(address, name=name, tenant="*", drain_seconds=drain_seconds)
+
+    def block() -> None:
+        note(ledger, "blocks")
+        time.sleep(60)
 
     async def step(name: str) -> str:
         note(ledger, f"{name} begins")
@@ -40,7 +47,9 @@ async def main(address: str, ledger: Path, *, hang: bool) -> None:
     async def work(job: JobContext) -> JsonValue:
         one = await job.step.run("one", step, "one")
         note(ledger, "between")
-        if hang:
+        if mode == "block":
+            await job.step.run("block", block)
+        if mode == "hang":
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -56,4 +65,4 @@ async def main(address: str, ledger: Path, *, hang: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), hang=sys.argv[3:] == ["hang"]))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), "".join(sys.argv[3:])))

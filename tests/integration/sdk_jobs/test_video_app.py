@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
@@ -235,3 +236,21 @@ class TestBackendProcess:
         assert 0 == process.returncode
         assert ["request id", "job       "] == [line[:10] for line in lines[:2]]
         assert "succeeded     steps finished: probe, transcode, thumbnails, publish" == lines[-1]
+
+    async def test_says_when_to_come_back_after_five_uploads(
+        self, mainstay: Mainstay, addresses: dict[str, str]
+    ) -> None:
+        """One sentence with the seconds to wait instead of a traceback."""
+        async with Mainstay(ratelimit=addresses["ratelimit"], tenant="demo") as demo:
+            for _ in range(5):
+                await VideoBackend(demo).admit("user-42", "basic")
+
+        process = await start("backend", addresses, {})
+        async with asyncio.timeout(PATIENCE):
+            output, _ = await process.communicate()
+
+        assert 1 == process.returncode
+        assert re.fullmatch(
+            r"refused    user-42 has used up the 5 uploads of plan basic; try again in \d+ s",
+            output.decode().splitlines()[-1],
+        )

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from mainstay import context
-from mainstay.errors import UnavailableError, ValidationError
+from mainstay.errors import ConfigurationError, UnavailableError, ValidationError
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from tests.integration.sdk_jobs.bench import Bench
 from tests.integration.sdk_jobs.running_worker import PATIENCE, running
@@ -27,16 +27,21 @@ class TestHello:
         assert b"" == stream.hello.resume_session
         assert "*" == stream.metadata["x-mainstay-tenant"]
 
-    async def test_that_is_refused_ends_the_worker(
-        self, scripted: ScriptedService, bench: Bench
-    ) -> None:
+    async def test_that_is_refused_ends_the_worker(self, scripted: ScriptedService) -> None:
         """Connecting again would be refused again."""
-        task = asyncio.create_task(bench.worker.run())
-        for _ in range(2):  # the fixture's worker, and this one
-            (await scripted.accept()).end(grpc.StatusCode.INVALID_ARGUMENT, "functions[0]: wrong")
+        task = asyncio.create_task(Bench(scripted.address).worker.run())
+
+        (await scripted.accept()).end(grpc.StatusCode.INVALID_ARGUMENT, "functions[0]: wrong")
 
         with pytest.raises(ValidationError, match=r"functions\[0\]: wrong"):
             await asyncio.wait_for(task, PATIENCE)
+
+    async def test_is_said_by_a_worker_once(self, scripted: ScriptedService, bench: Bench) -> None:
+        """A second run, beside the first or after it, is a mistake that is named."""
+        await scripted.accept_and_welcome()
+
+        with pytest.raises(ConfigurationError, match="bench has run before, and a worker runs onc"):
+            await asyncio.wait_for(bench.worker.run(), PATIENCE)
 
     async def test_that_is_refused_ends_the_wait_for_readiness(
         self, scripted: ScriptedService, bench: Bench

@@ -185,3 +185,15 @@ class TestLostWorker:
 
             assert 0 == await asyncio.wait_for(process.wait(), PATIENCE)
         assert JobState.SUCCEEDED is job.state
+
+    async def test_terminated_does_not_wait_for_its_threads(
+        self, jobs: JobClient, jobs_address: str, tmp_path: Path
+    ) -> None:
+        """A step that blocks for a minute: the job goes back and the process ends all the same."""
+        async with worker_process(jobs_address, tmp_path / "ledger", "block") as process:
+            job_id = await send(jobs)
+            await said(process, "blocks")
+            process.terminate()
+
+            assert 0 == await asyncio.wait_for(process.wait(), PATIENCE)
+        assert (await jobs.get_job(job_id)).state in {JobState.QUEUED, JobState.RETRYING}

@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
+import math
 
 import pytest
 
 from mainstay import context
 from mainstay.errors import RateLimitError
 from mainstay.jobs import JobContext, JsonValue, NonRetryableError, RetryAfterError
-from mainstay.jobs.assignment import Failed, Outcome, Succeeded
+from mainstay.jobs.assignment import MAX_RETRY_AFTER, Failed, Outcome, Succeeded
 from mainstay.jobs.execution import Execution, failure_of
 from mainstay.jobs.registry import Function, Handler, Registry
+from mainstay.jobs.step_threads import StepThreads
 from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def execute(handler: Handler, reports: RecordedReports | None = None) -> Outcome:
+async def execute(
+    handler: Handler, reports: RecordedReports | None = None, *, attempt: int = 1
+) -> Outcome:
     """Run a handler on a job and return how it ended."""
     registry = Registry()
     registry.add(
@@ -29,8 +33,8 @@ async def execute(handler: Handler, reports: RecordedReports | None = None) -> O
             max_backoff=None,
         )
     )
-    job = assigned_job(traceparent=TRACEPARENT)
-    return await Execution(registry)(job, reports or RecordedReports())
+    job = assigned_job(traceparent=TRACEPARENT, attempt=attempt)
+    return await Execution(registry, StepThreads(1))(job, reports or RecordedReports())
 
 
 class TestHandler:
@@ -96,7 +100,7 @@ class TestEnd:
 
     async def test_is_a_failure_when_the_function_is_not_known(self) -> None:
         """Retried: another worker may have it."""
-        outcome = await Execution(Registry())(assigned_job(), RecordedReports())
+        outcome = await Execution(Registry(), StepThreads(1))(assigned_job(), RecordedReports())
 
         assert isinstance(outcome, Failed)
         assert ("LookupError", False) == (outcome.kind, outcome.permanent)
@@ -151,6 +155,26 @@ class TestFailure:
 
         assert 250 == report.failed.retry_after.ToMilliseconds()
 
+    @pytest.mark.parametrize(
+        ("asked", "told"),
+        [
+            (math.inf, None),
+            (math.nan, None),
+            (-1.0, None),
+            (0.0, 0.0),
+            (MAX_RETRY_AFTER + 1, MAX_RETRY_AFTER),
+            (1e300, MAX_RETRY_AFTER),
+        ],
+    )
+    def test_asks_for_no_wait_that_cannot_be_waited(self, asked: float, told: float | None) -> None:
+        """Up to 30 days; what is no time at all is left to the backoff."""
+        errors = [
+            RetryAfterError("later", seconds=asked),
+            RateLimitError("used up", retry_after=asked),
+        ]
+
+        assert [told, told] == [failure_of(error).retry_after for error in errors]
+
 
 class TestLog:
     async def test_has_a_line_for_start_and_end(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -176,4 +200,36 @@ class TestLog:
         with caplog.at_level(logging.INFO, logger="mainstay.worker"):
             await execute(handler)
 
-        assert "job failed (OSError: disk full): process-video" in caplog.records[-1].getMessage()
+        assert "job failed (OSError: disk full), " in caplog.records[-1].getMessage()
+
+    async def test_has_the_traceback_of_a_failed_job(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Down to the line that raised, which is logged nowhere else."""
+
+        async def handler(job: JobContext) -> None:
+            raise OSError("disk full")
+
+        await execute(handler)
+
+        assert 'raise OSError("disk full")' in caplog.text
+
+    @pytest.mark.parametrize(
+        ("error", "attempt", "fate"),
+        [
+            (OSError("disk full"), 2, "to be tried again"),
+            (OSError("disk full"), 3, "and that was the last attempt"),
+            (NonRetryableError("no video"), 1, "which no retry can help"),
+        ],
+    )
+    async def test_says_what_becomes_of_a_failed_job(
+        self, caplog: pytest.LogCaptureFixture, error: Exception, attempt: int, fate: str
+    ) -> None:
+        """Whoever reads it knows whether to wait or to act."""
+
+        async def handler(job: JobContext) -> None:
+            raise error
+
+        await execute(handler, attempt=attempt)
+
+        assert f"{error}), {fate}: process-video" in caplog.records[-1].getMessage()

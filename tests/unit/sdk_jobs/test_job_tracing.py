@@ -16,6 +16,7 @@ from mainstay.channel import Channel
 from mainstay.jobs import JobContext, tracing
 from mainstay.jobs.execution import Execution
 from mainstay.jobs.registry import Function, Handler, Registry
+from mainstay.jobs.step_threads import StepThreads
 from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -48,7 +49,8 @@ async def execute(handler: Handler, *, traceparent: str = TRACEPARENT) -> None:
             max_backoff=None,
         )
     )
-    await Execution(registry)(assigned_job(traceparent=traceparent), RecordedReports())
+    execution = Execution(registry, StepThreads(1))
+    await execution(assigned_job(traceparent=traceparent), RecordedReports())
 
 
 def only(spans: InMemorySpanExporter, name: str) -> ReadableSpan:
@@ -136,6 +138,7 @@ sys.modules["opentelemetry"] = None
 from mainstay import context
 from mainstay.jobs.execution import Execution
 from mainstay.jobs.registry import Function, Registry
+from mainstay.jobs.step_threads import StepThreads
 from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
 
 async def handler(job):
@@ -145,7 +148,7 @@ registry = Registry()
 registry.add(Function(name="process-video", trigger="e", handler=handler, max_attempts=1,
                       initial_backoff=None, max_backoff=None))
 job = assigned_job(traceparent="00-trace-span-01")
-print(asyncio.run(Execution(registry)(job, RecordedReports())).result_json)
+print(asyncio.run(Execution(registry, StepThreads(1))(job, RecordedReports())).result_json)
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mainstay import context
 from mainstay.jobs import ResultError, StepKeyError, StepRejectedError, Steps
+from mainstay.jobs.step_threads import StepThreads
 from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
 
 
@@ -21,7 +22,7 @@ def reports() -> RecordedReports:
 @pytest.fixture
 def steps(reports: RecordedReports) -> Steps:
     """Return the steps of a job in its first attempt."""
-    return Steps(assigned_job(), reports)
+    return Steps(assigned_job(), reports, StepThreads(2))
 
 
 async def probe(path: str) -> dict[str, object]:
@@ -87,7 +88,7 @@ class TestRememberedStep:
         async def run_again() -> dict[str, list[int]]:
             raise AssertionError("ran again")
 
-        steps = Steps(assigned_job(memo={"probe": '{"size":[1,2]}'}), reports)
+        steps = Steps(assigned_job(memo={"probe": '{"size":[1,2]}'}), reports, StepThreads(2))
 
         assert {"size": [1, 2]} == await steps.run("probe", run_again)
         assert [] == reports.steps
@@ -95,10 +96,21 @@ class TestRememberedStep:
     async def test_may_have_returned_nothing(self, reports: RecordedReports) -> None:
         """None is a result like any other."""
         ran: list[str] = []
-        steps = Steps(assigned_job(memo={"notify": "null"}), reports)
+        steps = Steps(assigned_job(memo={"notify": "null"}), reports, StepThreads(2))
 
         await steps.run("notify", ran.append, "again")
 
+        assert [] == ran
+
+
+class TestStepOfAnAttemptThatIsOver:
+    async def test_does_not_begin(self, steps: Steps, reports: RecordedReports) -> None:
+        """What it does to the outside is the next attempt's to do."""
+        ran: list[str] = []
+        reports.over = True
+
+        with pytest.raises(asyncio.CancelledError):
+            await steps.run("notify", ran.append, "too late")
         assert [] == ran
 
 
@@ -127,7 +139,7 @@ class TestStepKey:
 
     async def test_stands_for_a_remembered_step_once(self, reports: RecordedReports) -> None:
         """The mistake shows in every attempt, not only in the first."""
-        steps = Steps(assigned_job(memo={"probe": "1"}), reports)
+        steps = Steps(assigned_job(memo={"probe": "1"}), reports, StepThreads(2))
         await steps.run("probe", probe, "/a")
 
         with pytest.raises(StepKeyError):

@@ -1,14 +1,26 @@
 """A worker's functions are checked where they are declared."""
 
+import functools
+
 import pytest
 
 from mainstay.errors import ConfigurationError
 from mainstay.jobs import JobContext, Worker
-from mainstay.jobs.registry import MAX_FUNCTIONS, Function, Registry
+from mainstay.jobs.registry import MAX_FUNCTIONS, Function, Handler, Registry
 
 
 async def nothing(job: JobContext) -> None:
     """Do nothing."""
+
+
+class Nothing:
+    """Does nothing, in two ways."""
+
+    async def __call__(self, job: JobContext) -> None:
+        """Do nothing."""
+
+    async def method(self, job: JobContext) -> None:
+        """Do nothing."""
 
 
 def declare(
@@ -66,6 +78,25 @@ class TestDeclaration:
         """One to a hundred."""
         with pytest.raises(ConfigurationError, match=f"max_attempts={attempts}; use 1 to 100"):
             declare(max_attempts=attempts)
+
+    def test_refuses_a_plain_function(self) -> None:
+        """It would fail each of its jobs, after having run."""
+
+        def plain(job: JobContext) -> None:
+            """Do nothing."""
+
+        with pytest.raises(ConfigurationError, match=r"plain; declare it with `async def`"):
+            Worker("127.0.0.1:1").function("noop", trigger="test/event")(
+                plain,  # type: ignore[arg-type]
+            )
+
+    def test_takes_whatever_is_awaited(self) -> None:
+        """Methods, bound arguments and objects with an async `__call__`."""
+        worker = Worker("127.0.0.1:1")
+        handlers: list[Handler] = [nothing, functools.partial(nothing), Nothing(), Nothing().method]
+
+        for index, handler in enumerate(handlers):
+            worker.function(f"noop-{index}", trigger="test/event")(handler)
 
     def test_refuses_a_backoff_of_nothing(self) -> None:
         """Retries without a pause would hammer what has just failed."""

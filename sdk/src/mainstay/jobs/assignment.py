@@ -1,5 +1,6 @@
 """A job in a worker's hands, and the ways an attempt ends."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType, Protocol, TypeAlias
@@ -12,6 +13,7 @@ Token = NewType("Token", bytes)
 MAX_KIND = 200
 MAX_MESSAGE = 2_000
 MAX_PROGRESS_MESSAGE = 500
+MAX_RETRY_AFTER = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,18 @@ class Reporter(Protocol):
     async def step_completed(self, key: str, result_json: str) -> None:
         """Return when the step is stored durably; raise StepRejectedError when it will not be."""
 
+    def check(self) -> None:
+        """Raise CancelledError when the attempt is over or no longer this worker's."""
+
     def progress(self, fraction: float, message: str) -> None:
         """Pass the news on soon, perhaps folded with later ones."""
+
+
+def wire_wait(seconds: float | None) -> float | None:
+    """Return a wait that can be waited: up to 30 days, and None for what is no time at all."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, MAX_RETRY_AFTER)
 
 
 def wire_text(text: str, length: int) -> str:

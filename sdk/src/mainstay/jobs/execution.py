@@ -5,21 +5,26 @@ import time
 
 from mainstay import context
 from mainstay.errors import MainstayError
-from mainstay.jobs.assignment import AssignedJob, Failed, Outcome, Reporter, Succeeded
+from mainstay.jobs.assignment import AssignedJob, Failed, Outcome, Reporter, Succeeded, wire_wait
 from mainstay.jobs.errors import NonRetryableError, RetryAfterError
 from mainstay.jobs.job_context import JobContext
 from mainstay.jobs.json_text import encode_result
 from mainstay.jobs.registry import Registry
+from mainstay.jobs.step_threads import StepThreads
 from mainstay.jobs.tracing import job_span, record_failure
 
 log = logging.getLogger("mainstay.worker")
 
 
 class Execution:
-    """Runs jobs by the functions of a registry, as part of the request that caused them."""
+    """Runs jobs by the functions of a registry, as part of the request that caused them.
 
-    def __init__(self, registry: Registry) -> None:
+    Their steps that are plain functions run in `threads`.
+    """
+
+    def __init__(self, registry: Registry, threads: StepThreads) -> None:
         self._registry = registry
+        self._threads = threads
 
     async def __call__(self, job: AssignedJob, reporter: Reporter) -> Outcome:
         """Run one attempt to its outcome; a cancellation goes through."""
@@ -34,7 +39,8 @@ class Execution:
             except Exception as error:  # noqa: BLE001 - whatever a function raises fails its job
                 record_failure(error)
                 outcome = failure_of(error)
-                _log(logging.WARNING, f"job failed ({outcome.kind}: {outcome.message})", job, began)
+                event = f"job failed ({outcome.kind}: {outcome.message}), {_fate(outcome, job)}"
+                _log(logging.WARNING, event, job, began, error)
             except BaseException:
                 _log(logging.WARNING, "job cancelled", job, began)
                 raise
@@ -46,7 +52,7 @@ class Execution:
         function = self._registry.get(job.function)
         if function is None:
             raise LookupError(f"this worker has no function {job.function}; deploy one that has")
-        result = await function.handler(JobContext.begin(job, reporter))
+        result = await function.handler(JobContext.begin(job, reporter, self._threads))
         return Succeeded(result_json=encode_result(result, of=f"function {job.function}"))
 
 
@@ -66,11 +72,25 @@ def failure_of(error: Exception) -> Failed:
         kind=type(error).__name__,
         message=str(error),
         permanent=permanent,
-        retry_after=retry_after,
+        retry_after=wire_wait(retry_after),
     )
 
 
-def _log(level: int, event: str, job: AssignedJob, began: float | None = None) -> None:
+def _fate(failed: Failed, job: AssignedJob) -> str:
+    if failed.permanent:
+        return "which no retry can help"
+    if job.attempt >= job.max_attempts:
+        return "and that was the last attempt"
+    return "to be tried again"
+
+
+def _log(
+    level: int,
+    event: str,
+    job: AssignedJob,
+    began: float | None = None,
+    error: Exception | None = None,
+) -> None:
     fields: dict[str, str | int | float] = {**job.log_fields()}
     if began is not None:
         fields["seconds"] = round(time.monotonic() - began, 6)
@@ -83,5 +103,6 @@ def _log(level: int, event: str, job: AssignedJob, began: float | None = None) -
         job.max_attempts,
         job.job_id,
         job.request_id,
+        exc_info=error,
         extra=fields,
     )

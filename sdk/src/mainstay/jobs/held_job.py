@@ -70,7 +70,7 @@ class HeldJob:
         if self.lost or self.settled:
             return
         self.lost = True
-        self._outbox.close(self.job.token)
+        self._forget_reports()
         if self._task is not None:
             self._task.cancel()
         log.warning(
@@ -83,7 +83,7 @@ class HeldJob:
 
     async def step_completed(self, key: str, result_json: str) -> None:
         """Report the step and wait until it is stored."""
-        self._refuse_when_given_up()
+        self.check()
         report = pb.Report(step_completed=pb.StepCompleted(key=key, result_json=result_json))
         sequence = self._outbox.add(self.job.token, report)
         stored = self._steps[sequence] = asyncio.get_running_loop().create_future()
@@ -93,9 +93,16 @@ class HeldJob:
         finally:
             del self._steps[sequence]
 
+    def check(self) -> None:
+        """Refuse whatever comes from an attempt that is over."""
+        # A handler that swallowed its cancellation, or left steps behind that it had begun in
+        # parallel, must not go on as if nothing had happened.
+        if self.lost or self._releasing or self._outcome is not None:
+            raise asyncio.CancelledError(f"this attempt of job {self.job.job_id} is over")
+
     def progress(self, fraction: float, message: str) -> None:
         """Report progress without waiting."""
-        self._refuse_when_given_up()
+        self.check()
         text = wire_text(message, MAX_PROGRESS_MESSAGE)
         news = pb.ProgressReported(fraction=fraction, message=text)
         self._outbox.add_progress(self.job.token, news)
@@ -133,7 +140,7 @@ class HeldJob:
 
     def _conclude(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self._outcome_sequence = self._outbox.add(self.job.token, outcome.report())
+        self._outcome_sequence = self._outbox.add(self.job.token, self._report_of(outcome))
         self._on_change()
 
     def _stored(self, sequence: int) -> None:
@@ -169,10 +176,25 @@ class HeldJob:
 
     def _settle(self) -> None:
         self.settled = True
-        self._outbox.close(self.job.token)
+        self._forget_reports()
         self._on_change()
 
-    def _refuse_when_given_up(self) -> None:
-        # A handler that swallowed its cancellation must not go on as if nothing had happened.
-        if self.lost or self._releasing:
-            raise asyncio.CancelledError(f"job {self.job.job_id} is no longer this worker's")
+    def _forget_reports(self) -> None:
+        self._outbox.close(self.job.token)
+        # Steps that ran beside the one that ended the job: nobody will answer them any more.
+        for step in self._steps.values():
+            step.cancel()
+
+    def _report_of(self, outcome: Outcome) -> pb.Report:
+        """Return the report of an end, or of one that can be told: a job must not hang unended."""
+        try:
+            return outcome.report()
+        except Exception as error:
+            log.exception(
+                "end of job cannot be reported: %s request_id=%s",
+                self.job.function,
+                self.job.request_id,
+                extra=self.job.log_fields(),
+            )
+            kind = type(error).__name__
+            return Failed(kind=kind, message="the end of the job cannot be reported").report()

@@ -7,6 +7,7 @@ from typing import Any
 
 from mainstay.jobs.assignment import AssignedJob, Reporter
 from mainstay.jobs.json_text import decode
+from mainstay.jobs.step_threads import StepThreads
 from mainstay.jobs.steps import Steps
 
 
@@ -39,7 +40,7 @@ class JobContext:
     _reporter: Reporter = field(repr=False)
 
     @classmethod
-    def begin(cls, job: AssignedJob, reporter: Reporter) -> "JobContext":
+    def begin(cls, job: AssignedJob, reporter: Reporter, threads: StepThreads) -> "JobContext":
         """Return the context of an attempt that begins."""
         return cls(
             id=job.job_id,
@@ -50,7 +51,7 @@ class JobContext:
             data=decode(job.data_json),
             request_id=job.request_id,
             tenant=job.tenant,
-            step=Steps(job, reporter),
+            step=Steps(job, reporter, threads),
             _reporter=reporter,
         )
 

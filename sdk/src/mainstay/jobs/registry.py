@@ -1,5 +1,6 @@
 """The functions a worker can run."""
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ class Function:
             raise ConfigurationError(
                 f"function {self.name} has no trigger; name the event that starts it"
             )
+        if not _is_async(self.handler):
+            name = getattr(self.handler, "__qualname__", repr(self.handler))
+            raise ConfigurationError(
+                f"function {self.name} is the plain function {name}; declare it with `async def`, "
+                "and run what blocks as a step"
+            )
         if not 1 <= self.max_attempts <= MAX_ATTEMPTS:
             raise ConfigurationError(
                 f"function {self.name} has max_attempts={self.max_attempts}; use 1 to 100"
@@ -58,6 +65,13 @@ class Function:
         if self.max_backoff is not None:
             definition.max_backoff.FromMilliseconds(round(self.max_backoff * 1000))
         return definition
+
+
+def _is_async(handler: Handler) -> bool:
+    """Tell whether calling it gives a coroutine; objects may have an async `__call__`."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004 - not whether, but how it is called
+    )
 
 
 class Registry:

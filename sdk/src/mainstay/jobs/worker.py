@@ -21,7 +21,7 @@ import random
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
 from mainstay.channel import Channel
@@ -31,6 +31,7 @@ from mainstay.jobs.in_flight import InFlight
 from mainstay.jobs.outbox import Outbox
 from mainstay.jobs.registry import Function, Handler, Registry
 from mainstay.jobs.session import Session
+from mainstay.jobs.step_threads import StepThreads
 
 log = logging.getLogger("mainstay.worker")
 
@@ -76,7 +77,9 @@ class Worker:
     the 30 seconds after which Kubernetes kills.
 
     Handlers share the event loop with the connection: what blocks belongs into a plain `def` step,
-    which runs in a thread.
+    which runs in one of `concurrency` threads. Threads cannot be cancelled, so a stopped worker
+    does not wait for them: a step that is still in its thread when its job is handed back runs
+    until it returns or the process ends, and again wherever the job goes.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Worker:
         self._registry = Registry()
         self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._began = False
         self._ended = False
         self._check()
 
@@ -145,8 +149,14 @@ class Worker:
 
         After `stop`, jobs in flight may finish within `drain_seconds`; then, and at once when
         cancelled, they are handed back without an attempt being burnt. Raises the MainstayError of
-        a service that refuses this worker, such as ValidationError. A worker runs once.
+        a service that refuses this worker, such as ValidationError. A worker runs once; a second
+        time raises ConfigurationError.
         """
+        if self._began:
+            raise ConfigurationError(
+                f"worker {self.name} has run before, and a worker runs once; make a new Worker"
+            )
+        self._began = True
         async with self._crew() as crew:
             await crew.until(self._stopping)
             crew.check()
@@ -197,8 +207,10 @@ class Worker:
     async def _crew(self) -> AsyncIterator[_Crew]:
         wake = asyncio.Event()
         outbox = Outbox()
-        in_flight = InFlight(self._concurrency, outbox, Execution(self._registry), wake.set)
         functions = self._registry.definitions()
+        threads = StepThreads(self._concurrency)
+        execution = Execution(self._registry, threads)
+        in_flight = InFlight(self._concurrency, outbox, execution, wake.set)
         async with Channel(self._target, tenant=self._tenant) as channel:
             session = Session(
                 channel,
@@ -219,7 +231,8 @@ class Worker:
             try:
                 yield crew
             finally:
-                await self._dismiss(crew)
+                with closing(threads):
+                    await self._dismiss(crew)
 
     async def _drain(self, crew: _Crew) -> None:
         log.info(
