@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -47,14 +47,15 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._signal = Signal()
-        # When a delayed job becomes due; what other replicas delayed is seen at the next poll.
-        self._due_at = clock()
+        # When to look for delayed jobs that are due: as the next one is, as far as that is known
+        # here, and at every poll, since other replicas delay jobs too.
+        self._promote_at = clock()
         self._turn = 0
         wakeups.subscribe(self._hear)
 
     def _hear(self, change: Change) -> None:
         if change.due_in is not None:
-            self._due_at = min(self._due_at, self._clock() + change.due_in)
+            self._promote_at = min(self._promote_at, self._clock() + change.due_in)
         if change.work or change.room or change.anything or change.due_in is not None:
             self._signal.set()
 
@@ -73,28 +74,38 @@ class Dispatcher:
 
     async def _pause(self) -> None:
         """Wait for news, for a delayed job to become due, or for the time to look anyway."""
-        poll_at = self._clock() + self._poll_interval * (0.9 + self._random() / 5)
-        # Without room nothing can be handed out, however due it is.
-        until = min(poll_at, self._due_at) if self._streams.openings() else poll_at
-        if not await self._signal.wait(within=until - self._clock()):
-            self._due_at = self._clock()
+        now = self._clock()
+        await self._signal.wait(within=min(self._next_poll(now), self._promote_at) - now)
+
+    def _next_poll(self, now: float) -> float:
+        return now + self._poll_interval * (0.9 + self._random() / 5)
 
     async def run_once(self) -> bool:
-        """Claim once for all openings; returns whether there may be more to claim."""
+        """Claim once for all openings; returns whether there may be more to claim.
+
+        Delayed jobs that are due are made ready without any opening too: for other replicas.
+        """
         openings = {opening.session_id: opening for opening in self._streams.openings()}
-        if not openings:
+        promote = self._clock() >= self._promote_at
+        if not openings and not promote:
             return False
         self._turn += 1
-        promote = self._clock() >= self._due_at
         claimed = await self._store.claim(
             list(openings.values()), limit=BATCH, turn=self._turn, promote=promote
         )
         if promote:
-            due_in = math.inf if claimed.next_due is None else claimed.next_due
-            self._due_at = self._clock() + due_in
+            self._note_promotion(claimed)
         self._end(claimed.gone)
         await self._hand_out(claimed, openings)
         return claimed.more
+
+    def _note_promotion(self, claimed: Claimed) -> None:
+        now = self._clock()
+        due_in = math.inf if claimed.next_due is None else claimed.next_due
+        self._promote_at = min(now + due_in, self._next_poll(now))
+        if claimed.promoted:
+            # Other replicas may have the workers for them.
+            self._wakeups.announce(Change(work=True))
 
     def _end(self, gone: Collection[SessionId]) -> None:
         """End streams whose session is not theirs any more, or they would claim in vain for ever.
@@ -114,9 +125,17 @@ class Dispatcher:
         for job in claimed.assignments:
             jobs_of[job.session_id].append(job)
         self._wakeups.announce(Change(jobs=frozenset(job.job_id for job in claimed.assignments)))
-        for session_id, jobs in jobs_of.items():
-            opening, stream = openings[session_id], self._streams.find(session_id)
-            if stream is not None and stream.stream == opening.stream and stream.deliver(jobs):
-                continue
-            # The stream ended or began to drain while the claim was on its way.
-            await self._sessions.give_back(opening.tenant, session_id, jobs)
+        refused = [
+            session_id
+            for session_id, jobs in jobs_of.items()
+            if not self._deliver(openings[session_id], jobs)
+        ]
+        # After all deliveries, none of which may wait for the database or fail with it.
+        for session_id in refused:
+            tenant = openings[session_id].tenant
+            await self._sessions.give_back(tenant, session_id, jobs_of[session_id])
+
+    def _deliver(self, opening: Opening, jobs: Sequence[Assignment]) -> bool:
+        """Return False when the stream ended or began to drain while the claim was on its way."""
+        stream = self._streams.find(opening.session_id)
+        return stream is not None and stream.stream == opening.stream and stream.deliver(jobs)

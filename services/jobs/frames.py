@@ -1,6 +1,8 @@
 """What a worker and the service say to each other on a session's stream."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from mainstay.errors import ValidationError
 from services.jobs.function import FunctionDefinition
@@ -10,6 +12,7 @@ from services.jobs.token import Token
 
 MAX_FUNCTIONS = 200
 MAX_WORKER_NAME = 100
+MAX_LISTED = 3
 MAX_REPORTS = 500
 MAX_TOKENS = 10_000
 """Tokens in one frame; a worker with more jobs than this at a time is beyond this service."""
@@ -42,14 +45,24 @@ class Hello:
         if len(self.in_flight) > MAX_TOKENS:
             wrong["hello.in_flight_tokens"] = f"must be at most {MAX_TOKENS:,}"
         names = [function.name for function in self.functions]
-        for number, function in enumerate(self.functions):
+        for number, function in enumerate(self.functions[:MAX_FUNCTIONS]):
             field = f"hello.functions[{number}]"
             for part, right in function.mistakes(events).items():
                 wrong[f"{field}.{part}"] = right
             if function.name in names[:number]:
                 wrong[f"{field}.name"] = "is declared twice"
         if wrong:
-            raise ValidationError("the worker's Hello is not valid", fields=wrong)
+            raise ValidationError(
+                f"the worker's Hello is not valid: {_listed(wrong)}", fields=wrong
+            )
+
+
+def _listed(wrong: Mapping[str, str]) -> str:
+    """Return the first mistakes in one line, for those who see nothing but the message."""
+    first = [f"{field} {right}" for field, right in islice(wrong.items(), MAX_LISTED)]
+    if len(wrong) > MAX_LISTED:
+        first.append(f"and {len(wrong) - MAX_LISTED} more")
+    return "; ".join(first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

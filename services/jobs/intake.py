@@ -12,11 +12,13 @@ from services.jobs import metrics
 from services.jobs.event import AcceptedEvent, EventDraft, NewEvent, Origin
 from services.jobs.job import EventId
 from services.jobs.ports import EventStore
-from services.jobs.schemas import EventSchema, EventSchemas
+from services.jobs.schemas import MAX_MISTAKES, EventSchema, EventSchemas
 from services.jobs.wakeups import Change, Wakeups
 
 MAX_EVENTS = 100
 MAX_DATA_BYTES = 1024 * 1024
+MAX_LISTED_BYTES = 64 * 1024
+"""Of a payload up to this size all mistakes are looked for, of a larger one only the first."""
 MAX_KEY_BYTES = 200
 MAX_LOGGED_IDS = 10
 
@@ -71,10 +73,13 @@ class EventIntake:
         events = []
         for number, draft in enumerate(drafts):
             schema = self._schema(draft, number)
-            data, mistakes = _parse(draft, schema)
+            content_hash, mistakes = _check_draft(draft, schema)
             wrong |= {f"events[{number}].{field}": right for field, right in mistakes.items()}
+            if len(wrong) >= MAX_MISTAKES:
+                # More than anybody corrects at once; looking for others would hold up everybody.
+                break
             if not mistakes:
-                events.append(self._accept_draft(draft, schema, data))
+                events.append(self._accept_draft(draft, schema, content_hash))
         if wrong:
             first = min(wrong)
             raise ValidationError(
@@ -95,34 +100,41 @@ class EventIntake:
             reason="EVENT_SCHEMA_NOT_FOUND",
         )
 
-    def _accept_draft(self, draft: EventDraft, schema: EventSchema, data: Any) -> NewEvent:
+    def _accept_draft(
+        self, draft: EventDraft, schema: EventSchema, content_hash: bytes
+    ) -> NewEvent:
         return NewEvent(
             event_id=self._new_id(),
             name=schema.name,
             version=schema.version,
             data=draft.data or "",
             idempotency_key=draft.idempotency_key,
-            content_hash=_hash(draft, data),
+            content_hash=content_hash,
         )
 
 
-def _parse(draft: EventDraft, schema: EventSchema) -> tuple[Any, dict[str, str]]:
-    """Return the payload, and what is wrong with the draft: field → what would be right."""
+def _check_draft(draft: EventDraft, schema: EventSchema) -> tuple[bytes, dict[str, str]]:
+    """Return the hash of the content, and what is wrong: field → what would be right."""
     key = draft.idempotency_key
     wrong = {}
     if len(key.encode()) > MAX_KEY_BYTES or "\0" in key:
         wrong["idempotency_key"] = f"must be up to {MAX_KEY_BYTES} bytes, none of them NUL"
     if draft.data is None:
-        return None, wrong | {"data": "is required, as json or as object"}
+        return b"", wrong | {"data": "is required, as json or as object"}
     if (size := len(draft.data.encode())) > MAX_DATA_BYTES:
         right = "store it elsewhere and send where it is"
-        return None, wrong | {"data": f"{size:,} bytes, more than {MAX_DATA_BYTES:,}; {right}"}
+        return b"", wrong | {"data": f"{size:,} bytes, more than {MAX_DATA_BYTES:,}; {right}"}
     try:
         data = orjson.loads(draft.data)
     except orjson.JSONDecodeError as error:
-        return None, wrong | {"data": f"not JSON: {error}"}
-    wrong |= {f"data{pointer}": right for pointer, right in schema.mistakes(data).items()}
-    return data, wrong
+        return b"", wrong | {"data": f"not JSON: {error}"}
+    mistakes = schema.mistakes(data, every=size <= MAX_LISTED_BYTES)
+    wrong |= {f"data{pointer}": right for pointer, right in mistakes.items()}
+    try:
+        return _hash(draft, data), wrong
+    except orjson.JSONEncodeError:
+        # What is written may be less deep than what is read.
+        return b"", wrong | {"data": "nested too deeply"}
 
 
 def _hash(draft: EventDraft, data: Any) -> bytes:

@@ -21,8 +21,9 @@ log = structlog.get_logger()
 def note_claims(assignments: Iterable[Assignment]) -> None:
     """Write down that jobs were handed to workers."""
     for job in assignments:
-        metrics.claimed.labels(job.function).inc()
-        metrics.wait_seconds.labels(job.function).observe(job.waited)
+        label = metrics.functions.of(job.function)
+        metrics.claimed.labels(label).inc()
+        metrics.wait_seconds.labels(label).observe(job.waited)
         facts: Facts = {
             "job_id": str(job.job_id),
             "function": job.function,
@@ -44,7 +45,7 @@ def note_endings(ended: Iterable[Ending]) -> None:
     """Write down how turns ended."""
     for ending in ended:
         lease, state = ending.lease, ending.state.value
-        metrics.ended.labels(lease.function, state).inc()
+        metrics.ended.labels(metrics.functions.of(lease.function), state).inc()
         facts: Facts = {
             "job_id": str(lease.job_id),
             "function": lease.function,

@@ -2,6 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+MAX_FUNCTIONS = 200
+OTHER_FUNCTIONS = "(other)"
+
 _WAITS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300, 3600)
 
 events = Counter(
@@ -32,3 +35,23 @@ oldest_seconds = Gauge(
 peers_connected = Gauge(
     "mainstay_jobs_peers_connected", "1 while news from other replicas can be heard."
 )
+
+
+class FunctionLabels:
+    """Bounds the label of functions: workers choose names, and every value lives for ever.
+
+    Functions beyond the first two hundred are counted together.
+    """
+
+    def __init__(self, max_functions: int = MAX_FUNCTIONS) -> None:
+        self._max_functions = max_functions
+        self._functions: set[str] = set()
+
+    def of(self, function: str) -> str:
+        """Return the value of the label for a function."""
+        if len(self._functions) < self._max_functions:
+            self._functions.add(function)
+        return function if function in self._functions else OTHER_FUNCTIONS
+
+
+functions = FunctionLabels()

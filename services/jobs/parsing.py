@@ -66,6 +66,11 @@ def _data_from(event: job_pb.Event, number: int) -> str | None:
         case "object":
             try:
                 return orjson.dumps(_whole(MessageToDict(event.object))).decode()
+            except (RecursionError, orjson.JSONEncodeError) as error:
+                raise ValidationError(
+                    f"events[{number}].object is nested too deeply",
+                    fields={f"events[{number}].object": "nested too deeply"},
+                ) from error
             except ValueError as error:
                 raise ValidationError(
                     f"events[{number}].object cannot be written as JSON",

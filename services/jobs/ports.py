@@ -125,6 +125,7 @@ class Claimed:
     Attributes:
         gone: Sessions that got nothing because they have ended or go on over a newer stream.
         more: Whether another claim may find more.
+        promoted: How many delayed jobs were made ready.
         next_due: Seconds until a delayed job becomes ready; None when not asked or there is none.
 
     """
@@ -132,6 +133,7 @@ class Claimed:
     assignments: tuple[Assignment, ...]
     gone: frozenset[SessionId]
     more: bool
+    promoted: int
     next_due: float | None
 
 
@@ -141,7 +143,7 @@ class ClaimStore(Protocol):
     async def claim(
         self, openings: Sequence[Opening], *, limit: int, turn: int, promote: bool
     ) -> Claimed:
-        """Assign up to `limit` ready jobs to the openings.
+        """Assign up to `limit` ready jobs to the openings, of which there may be none.
 
         With `promote`, delayed jobs that have become due are made ready before.
         """

@@ -32,9 +32,14 @@ class _Place:
 class PostgresClaims:
     """Implements ClaimStore and RescueStore."""
 
-    def __init__(self, postgres: Postgres, queries: Mapping[str, str]) -> None:
+    def __init__(
+        self, postgres: Postgres, queries: Mapping[str, str], *, max_lanes: int = MAX_LANES
+    ) -> None:
         self._postgres = postgres
         self._queries = queries
+        self._max_lanes = max_lanes
+        # By function: the last tenant that was looked at, where there were too many for one look.
+        self._looked_at: dict[str, str] = {}
 
     async def claim(
         self, openings: Sequence[Opening], *, limit: int, turn: int, promote: bool
@@ -45,7 +50,7 @@ class PostgresClaims:
         twice. Such jobs come back at the workers' next heartbeats.
         """
         async with self._postgres.transaction(ALL_TENANTS) as connection:
-            next_due = await self._promote(connection) if promote else None
+            promoted, next_due = await self._promote(connection) if promote else (0, None)
             lanes = await self._find_lanes(connection, openings)
             allotments = allot(openings, lanes, limit=limit, turn=turn)
             places = await self._lock_ready(connection, allotments)
@@ -57,26 +62,35 @@ class PostgresClaims:
             gone=gone,
             # A lane that filled all its places may hold more; the others are empty for now.
             more=bool(gone) or _any_filled(allotments, places),
+            promoted=promoted,
             next_due=next_due,
         )
 
-    async def _promote(self, connection: Connection) -> float | None:
-        await connection.execute(self._queries["promote_due"], MAX_PROMOTED)
-        next_due: float | None = await connection.fetchval(self._queries["next_due"])
-        return next_due
+    async def _promote(self, connection: Connection) -> tuple[int, float | None]:
+        promoted = await connection.fetchval(self._queries["promote_due"], MAX_PROMOTED)
+        next_due = await connection.fetchval(self._queries["next_due"])
+        return promoted, next_due
 
     async def _find_lanes(self, connection: Connection, openings: Sequence[Opening]) -> list[Lane]:
+        if not openings:
+            return []
         pairs = {
             (function, opening.tenant) for opening in openings for function in opening.functions
         }
         one = [pair for pair in pairs if pair[1] != ALL_TENANTS]
+        every = [function for function, tenant in pairs if tenant == ALL_TENANTS]
         rows = await connection.fetch(
             self._queries["find_lanes"],
             [function for function, _ in one],
             [tenant for _, tenant in one],
-            [function for function, tenant in pairs if tenant == ALL_TENANTS],
-            MAX_LANES,
+            every,
+            [self._looked_at.pop(function, "") for function in every],
+            self._max_lanes,
         )
+        # Too many for one look: the next one begins behind the last.
+        self._looked_at |= {
+            row["function"]: row["tenant"] for row in rows if row["number"] == self._max_lanes
+        }
         return lanes_from(rows)
 
     async def _lock_ready(

@@ -38,26 +38,26 @@ class PostgresReports:
         wanted = {report.token.job_id for report in reports if report.token is not None}
         leases = await lock_leases(connection, self._queries, session_id, wanted)
         held = {lease.job_id for lease in leases}
-        stepped = held & {
-            report.token.job_id
-            for report in reports
-            if report.token is not None and isinstance(report.news, StepCompleted)
-        }
         return Held(
             leases=leases,
-            finished_keys=await self._finished_keys(connection, stepped),
+            finished_keys=await self._finished_keys(connection, held, reports),
             closed=await self._closed(connection, session_id, wanted - held),
         )
 
     async def _finished_keys(
-        self, connection: Connection, job_ids: Collection[JobId]
+        self, connection: Connection, held: Collection[JobId], reports: Sequence[Report]
     ) -> dict[JobId, set[str]]:
-        keys: dict[JobId, set[str]] = defaultdict(set)
-        if job_ids:
-            rows = await connection.fetch(self._queries["find_finished_steps"], list(job_ids))
-            for row in rows:
-                keys[row["job_id"]].add(row["key"])
-        return keys
+        """Return which of the reported steps are stored, of jobs that the session holds."""
+        stepped = _steps_of(held, reports)
+        if not stepped:
+            return {}
+        # Not all keys of a job: with many steps, each report would cost more than the one before.
+        keys = set[str]().union(*stepped.values())
+        found: dict[JobId, set[str]] = defaultdict(set)
+        query = self._queries["find_finished_steps"]
+        for row in await connection.fetch(query, list(stepped), list(keys)):
+            found[row["job_id"]].add(row["key"])
+        return found
 
     async def _closed(
         self, connection: Connection, session_id: SessionId, job_ids: Collection[JobId]
@@ -69,3 +69,14 @@ class PostgresReports:
             row["job_id"]: Closed(epoch=row["epoch"], sequence=row["closed_sequence"])
             for row in rows
         }
+
+
+def _steps_of(held: Collection[JobId], reports: Sequence[Report]) -> dict[JobId, set[str]]:
+    steps: dict[JobId, set[str]] = defaultdict(set)
+    for report in reports:
+        match report.news:
+            # A NUL is refused by the database, also as a mere question.
+            case StepCompleted(key=key) if "\0" not in key:
+                if report.token is not None and report.token.job_id in held:
+                    steps[report.token.job_id].add(key)
+    return steps

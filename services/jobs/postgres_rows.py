@@ -104,8 +104,8 @@ def assignment_from(row: Row) -> Assignment:
 
 
 def lanes_from(rows: Iterable[Row]) -> list[Lane]:
-    """Return lanes from rows of `find_lanes`."""
-    return [Lane(row["function"], row["tenant"]) for row in rows]
+    """Return lanes from rows of `find_lanes`, each once: it may be found in both ways."""
+    return list({Lane(row["function"], row["tenant"]) for row in rows})
 
 
 def ending_columns(

@@ -83,7 +83,8 @@ class Sessions:
 
     async def close(self) -> None:
         """Wait until the ends of all sessions are stored; each wait is the database's, bounded."""
-        await asyncio.gather(*self._leaving)
+        # Errors are logged by `_left`; one must not keep the others from being waited for.
+        await asyncio.gather(*self._leaving, return_exceptions=True)
 
     async def drain(self) -> None:
         """Send all workers to another replica."""
@@ -185,7 +186,12 @@ class Sessions:
         self._streams.detach(stream)
         task = asyncio.create_task(self._leave(stream), name=f"leave {stream.worker}")
         self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("session_leave_failed", task=task.get_name(), exc_info=error)
 
     async def _leave(self, stream: WorkerStream) -> None:
         try:

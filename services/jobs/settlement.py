@@ -98,7 +98,7 @@ def _settle_one(
     if turn is None or turn.lease.epoch != report.token.epoch:
         return _without_lease(report.token, report.sequence, closed), ""
     if report.sequence <= turn.last_sequence:
-        return AckState.DUPLICATE, ""
+        return _repeated(turn, report)
     return _advance(turn, report, random)
 
 
@@ -110,16 +110,37 @@ def _without_lease(token: Token, sequence: int, closed: Mapping[JobId, Closed]) 
     return AckState.FENCED
 
 
+def _repeated(turn: Turn, report: Report) -> tuple[AckState, str]:
+    """Answer as the first time, when the answer may have been lost.
+
+    A rejected report was passed by later ones of the turn: it must not pass for stored now. What
+    was wrong with it still is, since a job's steps only grow. Once the turn has ended, nobody
+    waits for the difference.
+    """
+    if turn.ending is None and (mistake := _mistake(turn, report)):
+        return AckState.REJECTED, mistake
+    return AckState.DUPLICATE, ""
+
+
+def _mistake(turn: Turn, report: Report) -> str:
+    match report.news:
+        case StepCompleted(key=key) if key in turn.finished_keys:
+            # Whatever it says this time, the stored step stays.
+            return ""
+        case news:
+            return mistake_in(news, steps_bytes=turn.steps_bytes)
+
+
 def _advance(turn: Turn, report: Report, random: Random) -> tuple[AckState, str]:
     if turn.ending is not None:
         return AckState.FENCED, ""
+    if mistake := _mistake(turn, report):
+        # Its sequence stays free: the worker reports a failure in its place.
+        return AckState.REJECTED, mistake
     match report.news:
         case StepCompleted(key=key) if key in turn.finished_keys:
             turn.last_sequence = report.sequence
             return AckState.DUPLICATE, ""
-        case news if mistake := mistake_in(news, steps_bytes=turn.steps_bytes):
-            # Its sequence stays free: the worker reports a failure in its place.
-            return AckState.REJECTED, mistake
     _apply(turn, report, random)
     return AckState.STORED, ""
 

@@ -76,9 +76,14 @@ FROM jobs.jobs
 WHERE tenant = $1 AND event_id = ANY ($2::uuid[])
 
 -- name: find_job
--- Returns a job with its steps, in order of completion.
+-- Returns a job with its steps, in order of completion. Columns are named one by one: with a star,
+-- the connections of a running service fail once each when a migration adds a column.
 SELECT
-    j.*, s.keys, s.results, s.attempts, s.end_times
+    j.job_id, j.tenant, j.function, j.event_id, j.state, j.revision,
+    j.attempt, j.max_attempts, j.crash_count, j.progress_fraction, j.progress_message, j.result,
+    j.failure_kind, j.failure_message, j.failure_permanent, j.request_id, j.worker,
+    j.create_time, j.start_time, j.ready_time, j.end_time,
+    s.keys, s.results, s.attempts, s.end_times
 FROM jobs.jobs AS j
 CROSS JOIN LATERAL (
     SELECT
@@ -165,8 +170,8 @@ FROM jobs.jobs
 WHERE job_id = ANY ($2::uuid[]) AND closed_session = $1
 
 -- name: find_finished_steps
--- Returns the keys of the steps that jobs have finished.
-SELECT job_id, key FROM jobs.steps WHERE job_id = ANY ($1::uuid[])
+-- Returns which of the keys in $2 are those of steps that jobs have finished.
+SELECT job_id, key FROM jobs.steps WHERE job_id = ANY ($1::uuid[]) AND key = ANY ($2::text[])
 
 -- name: insert_steps
 -- Stores finished steps; one that is stored already stays as it is.
@@ -260,7 +265,7 @@ WHERE ready_time IS NOT NULL AND wait <= 0
 ORDER BY job_id
 
 -- name: promote_due
--- Makes up to $1 delayed jobs ready whose time has come.
+-- Makes up to $1 delayed jobs ready whose time has come; returns how many.
 WITH due AS (
     DELETE FROM jobs.delayed
     WHERE job_id = ANY (ARRAY(
@@ -272,9 +277,12 @@ WITH due AS (
         FOR UPDATE SKIP LOCKED
     ))
     RETURNING job_id, function, tenant, priority, ready_time
+),
+ready AS (
+    INSERT INTO jobs.queue (job_id, function, tenant, priority, ready_time)
+    SELECT job_id, function, tenant, priority, ready_time FROM due ORDER BY ready_time
 )
-INSERT INTO jobs.queue (job_id, function, tenant, priority, ready_time)
-SELECT job_id, function, tenant, priority, ready_time FROM due ORDER BY ready_time
+SELECT count(*) FROM due
 
 -- name: next_due
 -- Returns the seconds until the next delayed job becomes ready; no row when there is none.
@@ -287,9 +295,10 @@ LIMIT 1
 
 -- name: find_lanes
 -- Returns in which queues something waits: of the pairs of function and tenant in $1 and $2, and
--- of all tenants, up to $4 of them, for the functions in $3. Tenants are found by stepping through
--- the index from one to the next, however many jobs each has.
-SELECT wanted.function, wanted.tenant
+-- of all tenants, up to $5 of them, for the functions in $3. Tenants are found by stepping through
+-- the index from one to the next, however many jobs each has: those behind the tenant in $4 first,
+-- then those from the beginning. `number` counts them by function.
+SELECT wanted.function, wanted.tenant, 0 AS number
 FROM unnest($1::text[], $2::text[]) AS wanted (function, tenant)
 CROSS JOIN LATERAL (
     SELECT 1
@@ -298,30 +307,37 @@ CROSS JOIN LATERAL (
     -- Not EXISTS: that became a hash of the whole queue.
     LIMIT 1
 ) AS head
-UNION
-SELECT served.function, found.tenant
-FROM unnest($3::text[]) AS served (function)
+UNION ALL
+SELECT served.function, found.tenant, found.number
+FROM unnest($3::text[], $4::text[]) AS served (function, start)
 CROSS JOIN LATERAL (
     WITH RECURSIVE step AS (
-        (
-            SELECT q.tenant
-            FROM jobs.queue AS q
-            WHERE q.function = served.function
-            ORDER BY q.tenant
-            LIMIT 1
-        )
+        SELECT served.start AS tenant, false AS around, 0 AS number
         UNION ALL
-        SELECT (
-            SELECT q.tenant
-            FROM jobs.queue AS q
-            WHERE q.function = served.function AND q.tenant > step.tenant
-            ORDER BY q.tenant
-            LIMIT 1
-        )
+        SELECT next.tenant, step.around OR next.around, step.number + 1
         FROM step
-        WHERE step.tenant IS NOT NULL
+        CROSS JOIN LATERAL (
+            (
+                SELECT q.tenant, false AS around
+                FROM jobs.queue AS q
+                WHERE q.function = served.function AND q.tenant > step.tenant
+                ORDER BY q.tenant
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT q.tenant, true AS around
+                FROM jobs.queue AS q
+                WHERE q.function = served.function AND NOT step.around
+                ORDER BY q.tenant
+                LIMIT 1
+            )
+            -- The first that there is: from the beginning only where nothing is behind.
+            LIMIT 1
+        ) AS next
+        WHERE NOT (step.around OR next.around) OR next.tenant <= served.start
     )
-    SELECT tenant FROM step WHERE tenant IS NOT NULL LIMIT $4
+    SELECT tenant, number FROM step WHERE number > 0 LIMIT $5
 ) AS found
 
 -- name: lock_ready

@@ -171,3 +171,26 @@ class TestRepetition:
         assert [1, 1, 2, 2, 3] == [ack.sequence for ack in acks]
         job = await jobs.get(job_id)
         assert (["a"], "3") == ([step.key for step in job.steps], job.result_json)
+
+
+class TestRejectedAgain:
+    async def test_answers_lost(self, service: Service, jobs: Producer, workers: Workers) -> None:
+        """A rejected step whose answer was lost is not taken for stored when it comes again."""
+        first = await workers.connect(service.address)
+        job_id = await jobs.start_job()
+        token = (await first.take_one()).token
+        batch = [
+            first.make_report(token, step_completed=pb.StepCompleted(key=key, result_json=result))
+            for key, result in (("bad", "{"), ("good", "1"))
+        ]
+        await first.report_all(*batch)
+        await first.cut()
+        second = await workers.connect(
+            service.address, resume=first.welcome.session, in_flight=[token]
+        )
+
+        answers = await second.report_all(*batch)
+
+        assert [pb.ACK_STATE_REJECTED, pb.ACK_STATE_DUPLICATE] == [each.state for each in answers]
+        assert "not JSON" in answers[0].message
+        assert ["good"] == [step.key for step in (await jobs.get(job_id)).steps]

@@ -13,7 +13,7 @@ from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import video_event
 from tests.integration.jobs.raw_worker import Workers, raw_workers
 
-INSERT_JOB = """
+INSERT_WAITING = """
 WITH event AS (
     INSERT INTO jobs.events (event_id, tenant, name, version, request_id, traceparent)
     VALUES (jobs.uuid_v7(), 'acme', 'video/upload.completed', 1, 'by-hand', '')
@@ -28,7 +28,14 @@ WITH event AS (
     SELECT 'acme', 'process-video', event_id, 3, '1 s', '1 s', 'by-hand', '' FROM event
     RETURNING job_id, function, tenant, priority
 )
+"""
+INSERT_JOB = f"""{INSERT_WAITING}
 INSERT INTO jobs.queue (job_id, function, tenant, priority) SELECT * FROM job RETURNING job_id
+"""
+INSERT_DELAYED = f"""{INSERT_WAITING}
+INSERT INTO jobs.delayed (job_id, function, tenant, priority, ready_time)
+SELECT job.*, now() + interval '50 ms' FROM job
+RETURNING job_id
 """
 
 
@@ -142,6 +149,50 @@ class TestNewsBetweenReplicas:
 
         assert untold == assigned.job_id
         assert seen.revision + 1 == changed.revision
+
+
+class TestDelayedElsewhere:
+    async def test_steady_news(
+        self,
+        serve_jobs: ServeJobs,
+        pair: list[Service],
+        workers: Workers,
+        database: asyncpg.Connection,
+    ) -> None:
+        """A delayed job that nobody told of starts when due, however busy the replica is."""
+        busy = await serve_jobs(jobs_poll_interval=0.2)
+        worker = await workers.connect(busy.address)
+        # The replica looks for delayed jobs when there is room for the first time, and finds none.
+        await worker.credit(1)
+        await worker.beat()
+        untold = str(await database.fetchval(INSERT_DELAYED))
+        for _ in range(900):
+            # Each is news, and they come faster than the polls.
+            await worker.credit(1)
+            await worker.beat()
+            if worker.frames("jobs"):
+                break
+
+        assert 1 == worker.frames("jobs")
+        assert untold == (await worker.job()).job_id
+
+    async def test_replica_without_workers(
+        self,
+        serve_jobs: ServeJobs,
+        pair: list[Service],
+        workers: Workers,
+        database: asyncpg.Connection,
+    ) -> None:
+        """A replica that has no workers makes due jobs ready for those that have, and says so."""
+        there, _ = pair
+        worker = await workers.connect(there.address)
+        await worker.credit(1)
+        await worker.beat()
+        untold = str(await database.fetchval(INSERT_DELAYED))
+        # The polls of the others are half a minute apart.
+        await serve_jobs(jobs_poll_interval=0.1)
+
+        assert untold == (await worker.job()).job_id
 
 
 class TestSharedWork:

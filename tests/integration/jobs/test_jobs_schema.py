@@ -5,16 +5,19 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from itertools import product
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
 from services.jobs.app import MIGRATIONS, PLANNER
 from services.jobs.states import TRANSITIONS, JobState
 from shared.postgres.queries import load_queries
 from shared.service import Service
 from tests.integration.jobs.producer import Producer
-from tests.integration.jobs.raw_worker import Workers
+from tests.integration.jobs.raw_worker import RawWorker, Workers
 
 QUERIES = load_queries("services.jobs", "sql/queries.sql")
 
@@ -98,6 +101,55 @@ class Undone:
 
     async def __aexit__(self, *_: object) -> None:
         await self._transaction.rollback()
+
+
+class TestNewSchema:
+    async def test_old_code_on_the_new_schema(
+        self, service: Service, jobs: Producer, workers: Workers, database: asyncpg.Connection
+    ) -> None:
+        """A running replica goes on, on connections that it has, when tables get new columns."""
+        worker = await workers.connect(service.address)
+        await self.one_life(jobs, worker)
+        tables = await database.fetch(
+            "SELECT relname FROM pg_class "
+            "WHERE relnamespace = 'jobs'::regnamespace AND relkind = 'r'"
+        )
+        for row in tables:
+            await database.execute(f"ALTER TABLE jobs.{row['relname']} ADD COLUMN later text")
+
+        job = await self.one_life(jobs, worker)
+
+        assert job_pb.JOB_STATE_SUCCEEDED == job.state
+        assert ["probe"] == [step.key for step in job.steps]
+
+    @staticmethod
+    async def one_life(jobs: Producer, worker: RawWorker) -> job_pb.Job:
+        """Bring a job from its event to its end and read it on the way."""
+        job_id = await jobs.start_job()
+        await jobs.get(job_id)
+        assigned = await worker.take_one()
+        await worker.step(assigned.token, "probe")
+        await worker.beat(assigned.token)
+        await worker.complete(assigned.token)
+        return await jobs.get(job_id)
+
+
+class TestFinishedSteps:
+    async def test_only_what_was_asked(
+        self, service: Service, jobs: Producer, workers: Workers, database: asyncpg.Connection
+    ) -> None:
+        """However many steps a job has, a report reads only those it names."""
+        worker = await workers.connect(service.address)
+        job_id = UUID(await jobs.start_job())
+        token = (await worker.take_one()).token
+        answers = [await worker.step(token, key) for key in ("a", "b", "c", "b", "a\0")]
+
+        rows = await database.fetch(QUERIES["find_finished_steps"], [job_id], ["b", "x"])
+
+        stored, duplicate = worker_pb.ACK_STATE_STORED, worker_pb.ACK_STATE_DUPLICATE
+        rejected = worker_pb.ACK_STATE_REJECTED
+        assert [stored, stored, stored, duplicate, rejected] == [each.state for each in answers]
+        assert [(job_id, "b")] == [(row["job_id"], row["key"]) for row in rows]
 
 
 class TestIds:

@@ -52,10 +52,15 @@ def report(news: News | None, sequence: int = 1, *, number: int = 1, epoch: int 
 
 def assignment(number: int = 1, *, data: str = "{}") -> Assignment:
     """Return a job that was claimed."""
+    return assignment_for(SESSION, number, data=data)
+
+
+def assignment_for(session_id: SessionId, number: int = 1, *, data: str = "{}") -> Assignment:
+    """Return a job that was claimed for a session."""
     return Assignment(
         job_id=job_id(number),
         epoch=1,
-        session_id=SESSION,
+        session_id=session_id,
         tenant="acme",
         function="process-video",
         attempt=1,

@@ -89,6 +89,27 @@ class TestHello:
             hello.check(EVENTS)
 
         assert [field] == list(caught.value.fields)
+        assert f"{field} {caught.value.fields[field]}" in caught.value.message
+
+    def test_first_mistakes_in_the_message(self) -> None:
+        """The message names the first mistakes, with what is right, and how many more there are."""
+        hello = replace(HELLO, functions=tuple(replace(FUNCTION, name=f"F{n}") for n in range(5)))
+
+        with pytest.raises(ValidationError) as caught:
+            hello.check(EVENTS)
+
+        right = "must be 1 to 100 of a-z 0-9 . _ / -"
+        listed = "; ".join(f"hello.functions[{number}].name {right}" for number in range(3))
+        assert f"the worker's Hello is not valid: {listed}; and 2 more" == caught.value.message
+
+    def test_far_too_many(self) -> None:
+        """Of functions beyond the bound, nothing is checked."""
+        hello = replace(HELLO, functions=(replace(FUNCTION, name="F"),) * 1_000)
+
+        with pytest.raises(ValidationError) as caught:
+            hello.check(EVENTS)
+
+        assert 1 + 200 == len(caught.value.fields)
 
     @pytest.mark.parametrize(
         "change",

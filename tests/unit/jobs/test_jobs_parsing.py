@@ -59,6 +59,19 @@ class TestEvents:
 
         assert ["events[0].object"] == list(caught.value.fields)
 
+    def test_structure_too_deep(self) -> None:
+        """A structure without end is named too."""
+        deepest = job_pb.SendEventsRequest(events=[job_pb.Event(name="email/send")])
+        level = deepest.events[0].object
+        for _ in range(600):
+            level = level.fields["x"].struct_value
+        level["x"] = 1
+
+        with pytest.raises(ValidationError) as caught:
+            parsing.drafts_from(deepest)
+
+        assert {"events[0].object": "nested too deeply"} == caught.value.fields
+
     def test_text_is_kept(self) -> None:
         """Text stays as it was sent."""
         text = '{ "a": 1.0 }'

@@ -190,6 +190,35 @@ class TestRejection:
 
         assert [REJECTED, STORED] == states(settlement)
 
+    def test_rejected_again(self) -> None:
+        """A rejected report that comes again is rejected again, though later ones were stored."""
+        bad = StepCompleted(key="bad", result="{")
+        batch = [report(bad, 1), report(STEP, 2), report(bad, 1), report(STEP, 2)]
+
+        settlement = settled(*batch)
+
+        assert [REJECTED, STORED, REJECTED, DUPLICATE] == states(settlement)
+        assert settlement.acks[0].message == settlement.acks[2].message
+
+    def test_rejected_again_for_its_size(self) -> None:
+        """So is a step for which there was no room, after smaller ones that still fitted."""
+        large = StepCompleted(key="large", result='"' + "x" * 1000 + '"')
+        held = lease(steps_bytes=MAX_STEPS_BYTES - STEP.size, last_sequence=2)
+
+        settlement = settled(report(large, 1), report(STEP, 3), report(large, 1), leases=[held])
+
+        assert [REJECTED, STORED, REJECTED] == states(settlement)
+
+    def test_stored_step_with_another_result(self) -> None:
+        """A step that is stored is a duplicate, also when its result would be rejected now."""
+        bad = StepCompleted(key="probe", result="{")
+
+        settlement = settled(
+            report(bad, 1), leases=[lease(last_sequence=1)], finished={job_id(): {"probe"}}
+        )
+
+        assert [DUPLICATE] == states(settlement)
+
     def test_not_a_token(self) -> None:
         """A token that is none of ours is a mistake of the worker's."""
         odd = Report(raw_token=b"odd", token=None, sequence=1, news=STEP)
