@@ -2,7 +2,7 @@
 
 `nobody` exists on every system, so nothing is added to the machine. It keeps one capability, to
 pass through directories that only root may enter (a clone under /root, a temporary directory): the
-alternative is to open those directories for everybody.
+alternative is to open those directories for everybody. The capability lets it read, never write.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_CAP_DAC_OVERRIDE = 1
+_CAP_DAC_READ_SEARCH = 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
 _PR_CAP_AMBIENT = 47
@@ -52,8 +52,8 @@ class Account:
 def _keep_directory_access(libc: ctypes.CDLL) -> None:
     """Narrow the capabilities to one and let it survive exec (capabilities(7), ambient set)."""
     header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
-    bit = 1 << _CAP_DAC_OVERRIDE
+    bit = 1 << _CAP_DAC_READ_SEARCH
     # effective, permitted, inheritable; the second triple holds capabilities from 32 on
     data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
     if libc.capset(header, data) == 0:
-        libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
+        libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH, 0, 0)

@@ -1,11 +1,14 @@
 """Calls to paste into a terminal, for a suite that runs."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cli.layout import Layout
+from cli.paths import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ def calls_to_paste(layout: Layout) -> Iterator[str]:
     for call in EXAMPLES:
         address = layout.service(call.service).address
         yield f"  grpcurl -plaintext -d '{json.dumps(call.request)}' {address} {call.method}"
-    yield "or with buf:"
+    yield f"or with buf{_place_of_buf()}:"
     for call in EXAMPLES:
         address = layout.service(call.service).address
         yield (
@@ -57,3 +60,11 @@ def calls_to_paste(layout: Layout) -> Iterator[str]:
         )
     yield "and over HTTP:"
     yield f"  curl http://{layout.http_address}/health"
+    yield "and on each operations port, here that of cache:"
+    yield f"  curl http://{layout.service('cache').ops_address}/metrics"
+
+
+def _place_of_buf() -> str:
+    """Say where it is, if it came with the other tools of this project."""
+    folder = Path(sys.executable).parent
+    return f" (in {shown(folder)})" if (folder / "buf").exists() else ""

@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated
 
 import typer
@@ -12,24 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.connections import LONGEST_WAIT, Connection, connections
-from cli.probe import ProbeError
+from cli.connections import connections
+from cli.examination import Finding, examine
 from cli.run_directory import RunDirectory
 from cli.settings import SuiteSettings
-from mainstay.errors import MainstayError, UnavailableError
 from shared.config import load_settings
 
 DataDir = Annotated[Path, typer.Option(help="The --data-dir of the suite that runs.")]
 FAILED = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What came of asking; `problem` is empty when all is well."""
-
-    connection: Connection
-    milliseconds: float
-    problem: str
+WIDTH = 80
 
 
 def doctor(data_dir: DataDir = Path(".mainstay")) -> None:
@@ -38,51 +29,38 @@ def doctor(data_dir: DataDir = Path(".mainstay")) -> None:
     Looks at the suite that `mainstay up` runs, or wherever the MAINSTAY_ variables point. The exit
     status is 1 when one of the connections fails.
     """
-    for name, value in RunDirectory(data_dir.absolute()).read_addresses().items():
+    directory = RunDirectory(data_dir.absolute())
+    for name, value in directory.read_addresses().items():
         os.environ.setdefault(name, value)
-    findings = asyncio.run(examine(connections(load_settings(SuiteSettings))))
+    asked = connections(load_settings(SuiteSettings), given=directory.read_given())
+    findings = asyncio.run(examine(asked))
     failures = [finding for finding in findings if finding.problem]
     console = Console(highlight=False)
+    console.width = min(console.width, WIDTH)
     console.print(table(findings))
     if not failures:
         console.print(f"\nAll {len(findings)} connections work.")
         return
     console.print(f"\n{len(failures)} of {len(findings)} connections failed:")
-    for finding in failures:
-        connection = finding.connection
-        console.print(f"  {connection.name}: {connection.hint}", markup=False, soft_wrap=True)
+    for line in _advice(failures):
+        console.print(line, markup=False, soft_wrap=True)
     raise typer.Exit(FAILED)
 
 
-async def examine(asked: list[Connection]) -> list[Finding]:
-    """Ask all at once; the slowest decides how long it takes, at most five seconds."""
-    return list(await asyncio.gather(*(_examine(connection) for connection in asked)))
-
-
-async def _examine(connection: Connection) -> Finding:
-    begun = time.perf_counter()
-    problem = ""
-    try:
-        async with asyncio.timeout(LONGEST_WAIT):
-            await connection.ask()
-    except TimeoutError:
-        problem = f"no answer within {LONGEST_WAIT:g} s"
-    except MainstayError as exc:
-        problem = _short(exc)
-    except ProbeError as exc:
-        problem = str(exc)
-    return Finding(
-        connection=connection,
-        milliseconds=(time.perf_counter() - begun) * 1000,
-        problem=problem,
-    )
-
-
-def _short(error: MainstayError) -> str:
-    """Leave out what gRPC says of its attempts to connect: the last reason is what counts."""
-    if isinstance(error, UnavailableError):
-        return error.message.rpartition(": ")[2]
-    return error.message
+def _advice(failures: list[Finding]) -> Iterator[str]:
+    """Yield each hint once, with the names of all that it is about."""
+    about: dict[str, list[str]] = {}
+    for finding in failures:
+        about.setdefault(finding.connection.hint, []).append(finding.connection.name)
+    for hint, names in about.items():
+        yield from wrap(
+            f"{', '.join(names)}: {hint}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
 
 def table(findings: list[Finding]) -> Table:

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 
 from cli.embedded.server import EmbeddedServerError
@@ -34,8 +35,13 @@ def migrate(data_dir: DataDir = Path(".mainstay")) -> None:
     settings = load_settings(SuiteSettings)
     try:
         asyncio.run(_migrate(RunDirectory(data_dir.absolute()), settings))
-    except (MainstayError, EmbeddedServerError, RunDirectoryTakenError) as exc:
+    except (EmbeddedServerError, RunDirectoryTakenError) as exc:
         typer.echo(f"error: {exc}", err=True)
+        raise typer.Exit(FAILED) from None
+    except (MainstayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
+        # PostgreSQL's own texts have lines of details.
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        typer.echo(f"error: the migrations were not applied: {reason}", err=True)
         raise typer.Exit(FAILED) from None
 
 

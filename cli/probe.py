@@ -7,7 +7,14 @@ HTTP_OK = 200
 
 
 class ProbeError(Exception):
-    """A server did not answer, or not as it should; the message says how."""
+    """A server did not answer, or not as it should; the message says how.
+
+    `permanent` tells that asking again will not help.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 async def http_get(address: str, path: str, *, seconds: float = 2.0) -> tuple[int, bytes]:

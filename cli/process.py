@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.account import Account
+from cli.family import family, signal_all
 from cli.launch import launched
 from cli.lock import holder, open_lock, try_lock
 
@@ -66,8 +67,7 @@ class Child:
         log_begin = command.log.stat().st_size if command.log.exists() else 0
         lock = open_lock(command.lock)
         try:
-            if not try_lock(lock):
-                await _end_holder(command, lock)
+            await _take(lock, command.lock, name=command.name, stop_signal=command.stop_signal)
             return cls(command, _spawn(command, lock), log_begin)
         except (OSError, subprocess.SubprocessError) as exc:
             raise ChildError(f"{command.name} could not be started: {exc}") from exc
@@ -104,10 +104,16 @@ class Child:
             return await self.kill()
 
     async def kill(self) -> int:
-        """End it and everything in its process group with SIGKILL."""
+        """End it and everything it started with SIGKILL."""
+        self.send_all(signal.SIGKILL)
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)  # it leads its session, so the group has its pid
+            os.killpg(self.pid, signal.SIGKILL)  # its session outlives it as long as a child does
         return await self.exited()
+
+    def send_all(self, number: signal.Signals) -> None:
+        """Send a signal to it and everything it started."""
+        if self.returncode is None:
+            signal_all(family(self.pid), number)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)  # does nothing once the process was reaped
@@ -149,9 +155,20 @@ def _spawn(command: Command, lock: int) -> subprocess.Popen[bytes]:
         )
 
 
-async def _end_holder(command: Command, lock: int) -> None:
-    """End the process that still holds the lock: asked first, then killed."""
-    for number in (command.stop_signal, signal.SIGKILL):
+async def end_left_over(
+    name: str, lock: Path, stop_signal: signal.Signals = signal.SIGTERM
+) -> None:
+    """End whatever an earlier, killed parent left on this lock. Raises ChildError."""
+    descriptor = open_lock(lock)
+    try:
+        await _take(descriptor, lock, name=name, stop_signal=stop_signal)
+    finally:
+        os.close(descriptor)
+
+
+async def _take(lock: int, path: Path, *, name: str, stop_signal: signal.Signals) -> None:
+    """Take the lock; a process that still holds it is asked to end, then killed."""
+    for number in (stop_signal, signal.SIGKILL):
         asked: int | None = None
         deadline = time.monotonic() + STOP_GRACE
         while time.monotonic() < deadline:
@@ -159,11 +176,16 @@ async def _end_holder(command: Command, lock: int) -> None:
                 return
             # It may have begun a moment ago and not have signed yet: look again until it has.
             if asked is None and (asked := holder(lock)) is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(asked, number)
-                    os.kill(asked, signal.SIGCONT)  # a frozen one would never see the first
+                _tell(asked, number)
             await asyncio.sleep(POLL_INTERVAL)
     raise ChildError(
-        f"{command.name} still runs (process {holder(lock) or 'unknown'}) and does not end; "
-        f"end whatever holds {command.lock} by hand"
+        f"{name} still runs (process {holder(lock) or 'unknown'}) and does not end; "
+        f"end whatever holds {path} by hand"
     )
+
+
+def _tell(pid: int, number: signal.Signals) -> None:
+    """Ask a process to end, or kill it with all it started."""
+    members = family(pid)
+    signal_all(members if number == signal.SIGKILL else [pid], number)
+    signal_all(members, signal.SIGCONT)  # a frozen one would never see the first

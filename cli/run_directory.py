@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cli.lock import holder, open_lock, sign, try_lock
 from cli.paths import shown
@@ -51,12 +53,25 @@ class RunDirectory:
     def data(self, name: str) -> Path:
         return self.root / name
 
-    def write_addresses(self, variables: dict[str, str]) -> None:
-        """Let other commands know where the parts are."""
-        self._addresses.write_text(json.dumps(variables, indent=2) + "\n")
+    def write_addresses(self, variables: Mapping[str, str], *, given: Sequence[str] = ()) -> None:
+        """Let other commands know where the parts are.
+
+        `given` names the variables of what runs elsewhere; their values stay out of the file.
+        """
+        content = {"addresses": dict(variables), "given": list(given)}
+        self._addresses.write_text(json.dumps(content, indent=2) + "\n")
 
     def read_addresses(self) -> dict[str, str]:
         """Return the variables of the suite that runs here; none when none does."""
+        addresses: dict[str, str] = self._read().get("addresses", {})
+        return addresses
+
+    def read_given(self) -> list[str]:
+        """Return the names of the variables that the suite that runs here was given."""
+        given: list[str] = self._read().get("given", [])
+        return given
+
+    def _read(self) -> dict[str, Any]:
         lock = self.lock("suite")
         if not lock.exists() or not self._addresses.exists():
             return {}
@@ -65,8 +80,8 @@ class RunDirectory:
             # A file left behind by a suite that was killed is nobody's address any more.
             if try_lock(descriptor):
                 return {}
-            variables: dict[str, str] = json.loads(self._addresses.read_text())
-            return variables
+            content: dict[str, Any] = json.loads(self._addresses.read_text())
+            return content
         finally:
             os.close(descriptor)
 

@@ -13,8 +13,9 @@ from cli.embedded.server import EmbeddedServer, EmbeddedServerError
 from cli.embedded.stores import embedded_postgres, embedded_redis
 from cli.layout import Layout, ServiceAddress
 from cli.paths import shown
-from cli.probe import HTTP_OK, ProbeError, http_get
-from cli.process import Child, ChildError, Command
+from cli.port_check import port_problem
+from cli.process import Child, ChildError, Command, end_left_over
+from cli.readiness import why_not_ready
 from cli.run_directory import RunDirectory
 from cli.settings import SuiteSettings
 
@@ -89,8 +90,11 @@ class Suite:
 
     async def start(self, announce: Announce) -> None:
         """Start everything and wait until all of it is ready. Raises SuiteError."""
+        await _together(self._end_left_over(service) for service in self.layout.services)
+        if problem := port_problem(self.layout):
+            raise SuiteError(problem)
         await _together(self._start_store(server, announce) for server in self._stores)
-        self.directory.write_addresses(self.addresses)
+        self.directory.write_addresses(self.addresses, given=self._given)
         # Health asks the others before it is ready and believes what it sees first: it comes last,
         # or the report would begin with an outage that never was.
         *probed, health = self.layout.services
@@ -119,6 +123,22 @@ class Suite:
     @property
     def _stores(self) -> list[EmbeddedServer]:
         return [server for server in (self._redis, self._postgres) if server is not None]
+
+    @property
+    def _given(self) -> list[str]:
+        """The variables of stores that run elsewhere: their values may hold passwords."""
+        given = {
+            "MAINSTAY_REDIS_URL": self._settings.redis_url,
+            "MAINSTAY_POSTGRES_URL": self._settings.postgres_url,
+        }
+        return [variable for variable, url in given.items() if url is not None]
+
+    async def _end_left_over(self, service: ServiceAddress) -> None:
+        """End what a suite that was killed left on this directory: it would hold the port."""
+        try:
+            await end_left_over(service.name, self.directory.lock(service.name))
+        except ChildError as exc:
+            raise SuiteError(str(exc)) from exc
 
     async def _start_store(self, server: EmbeddedServer, announce: Announce) -> None:
         begun = time.perf_counter()
@@ -174,24 +194,19 @@ def _started(name: str, address: str, details: str, begun: float) -> Started:
 
 
 async def _until_ready(child: Child, service: ServiceAddress) -> None:
-    last_answer = "no answer yet"
     deadline = time.monotonic() + READY_TIMEOUT
-    while time.monotonic() < deadline:
-        if child.returncode is not None:
-            raise SuiteError(f"{child.name} {child.how_it_ended()} while starting; {_log(child)}")
-        try:
-            status, body = await http_get(service.ops_address, "/readyz")
-        except ProbeError as exc:
-            last_answer = str(exc)
-        else:
-            if status == HTTP_OK:
-                return
-            last_answer = f"HTTP {status} {body[:200].decode(errors='replace')}"
-        await asyncio.sleep(READY_POLL_INTERVAL)
-    raise SuiteError(
-        f"{child.name} was not ready within {READY_TIMEOUT:.0f} s "
-        f"(http://{service.ops_address}/readyz: {last_answer}); {_log(child)}"
-    )
+    for address in service.ops_addresses:
+        while problem := await why_not_ready(address, service.name):
+            if child.returncode is not None:
+                raise SuiteError(
+                    f"{child.name} {child.how_it_ended()} while starting; {_log(child)}"
+                )
+            if time.monotonic() > deadline:
+                raise SuiteError(
+                    f"{child.name} was not ready within {READY_TIMEOUT:.0f} s "
+                    f"(http://{address}/readyz: {problem}); {_log(child)}"
+                )
+            await asyncio.sleep(READY_POLL_INTERVAL)
 
 
 def _log(child: Child) -> str:

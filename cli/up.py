@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from cli.calls import calls_to_paste
+from cli.external import wait_for_given_stores
 from cli.layout import Layout
 from cli.paths import shown
 from cli.process import Child
@@ -41,7 +42,7 @@ async def run_up(data_dir: Path, settings: SuiteSettings) -> int:
     suite = Suite(data_dir=data_dir, layout=Layout.from_settings(settings), settings=settings)
     try:
         async with suite:
-            return await _keep_running(suite, console)
+            return await _keep_running(suite, settings, console)
     except asyncio.CancelledError:
         console.print("All stopped.")
         return 0
@@ -61,9 +62,17 @@ def cancel_on_signals() -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
-async def _keep_running(suite: Suite, console: Console) -> int:
+async def _keep_running(suite: Suite, settings: SuiteSettings, console: Console) -> int:
     begun = time.perf_counter()
-    await suite.start(lambda started: console.print(line(started)))
+
+    def announce(started: Started) -> None:
+        console.print(line(started))
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    await wait_for_given_stores(settings, announce, say)
+    await suite.start(announce)
     console.print(f"\nAll ready in {time.perf_counter() - begun:.1f} s.\n")
     for call in calls_to_paste(suite.layout):
         console.print(call, markup=False)

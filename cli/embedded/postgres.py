@@ -12,7 +12,7 @@ import asyncpg
 
 from cli.account import Account
 from cli.embedded.server import EmbeddedServer, EmbeddedServerError
-from cli.process import Child, ChildError, Command
+from cli.process import Child, ChildError, Command, end_left_over
 
 ROLE = "mainstay"
 INITIALISE_TIMEOUT = 60.0
@@ -77,10 +77,18 @@ class PostgresServer(EmbeddedServer):
     def url_of(self, database: str) -> str:
         return f"postgresql://{ROLE}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def _initialise_lock(self) -> Path:
+        return self.directory / "initialise.lock"
+
     async def _prepare(self) -> None:
         """Make the cluster beside its place and move it there once it is whole."""
         if (self.data / "PG_VERSION").exists():
             return
+        try:
+            await end_left_over("initdb", self._initialise_lock)
+        except ChildError as exc:
+            raise EmbeddedServerError(str(exc)) from exc
         fresh = self.directory / "data.new"
         if fresh.exists():  # an earlier start was killed half-way
             shutil.rmtree(fresh)
@@ -112,20 +120,34 @@ class PostgresServer(EmbeddedServer):
             argv=[str(postgres_binaries() / program), mode, "-D", str(data), *rest],
             directory=self.directory,
             log=self.log,
-            lock=self.directory / "initialise.lock",
+            lock=self._initialise_lock,
             account=self._account,
             input=source,
         )
         try:
-            async with asyncio.timeout(INITIALISE_TIMEOUT):
-                child = await Child.start(command)
-                code = await child.exited()
-        except (ChildError, TimeoutError) as exc:
-            raise EmbeddedServerError(f"{program} failed: {exc!r}; log: {self.log}") from exc
+            child = await Child.start(command)
+        except ChildError as exc:
+            raise EmbeddedServerError(str(exc)) from exc
+        code = await self._ends(child)
         if code != 0:
             raise EmbeddedServerError(
                 f"{program} {child.how_it_ended()}; log: {self.log}\n{child.log_tail()}"
             )
+
+    async def _ends(self, child: Child) -> int:
+        """Wait for its end; it does not outlive our patience, nor a cancellation."""
+        try:
+            async with asyncio.timeout(INITIALISE_TIMEOUT):
+                return await child.exited()
+        except TimeoutError:
+            await child.kill()
+            raise EmbeddedServerError(
+                f"{child.name} did not end within {INITIALISE_TIMEOUT:.0f} s; "
+                f"log: {self.log}\n{child.log_tail()}"
+            ) from None
+        except BaseException:
+            await child.kill()
+            raise
 
     def _command(self, port: int) -> Command:
         durable = "on" if self._fsync else "off"

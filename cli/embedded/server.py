@@ -85,11 +85,11 @@ class EmbeddedServer(abc.ABC):
             self._child = None
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
-        self.child.send(signal.SIGSTOP)
+        """Freeze it with all its processes: connections stay open and nothing answers."""
+        self.child.send_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self.child.send(signal.SIGCONT)
+        self.child.send_all(signal.SIGCONT)
 
     async def __aenter__(self) -> Self:
         await self.start()

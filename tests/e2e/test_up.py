@@ -3,16 +3,20 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cli.layout import Layout
+from cli.port_check import port_problem
+from cli.ports import free_ports
+from cli.probe import http_get
 
 Gone = Callable[[Iterable[int]], Awaitable[list[int]]]
 
@@ -106,6 +110,18 @@ def terminal(tmp_path: Path) -> Terminal:
     )
 
 
+def neighbours(*, processes: int) -> Layout:
+    """Return a layout whose operations ports are next to each other, as the default ones are."""
+    layout = Layout.on_free_ports()
+    (first,) = free_ports(1)
+    services = tuple(
+        replace(service, ops_port=first + number, processes=processes)
+        for number, service in enumerate(layout.services)
+    )
+    layout = replace(layout, services=services, processes=processes)
+    return layout if port_problem(layout) is None else neighbours(processes=processes)
+
+
 class TestUp:
     async def test_starts_everything_and_ctrl_c_stops_everything(
         self, terminal: Terminal, gone: Gone
@@ -159,8 +175,61 @@ class TestUp:
             assert left == []
             assert await up.ends() == 0
 
+    async def test_runs_several_processes_of_each_service(
+        self, terminal: Terminal, gone: Gone
+    ) -> None:
+        """Each one has operations ports of its own, beside the neighbours' and not on them."""
+        layout = neighbours(processes=2)
+        terminal.environment |= layout.environment()
+        async with terminal.up() as up:
+            children = up.children()
+            answers = [
+                (await http_get(address, "/readyz"))[0]
+                for service in layout.services
+                for address in service.ops_addresses
+            ]
+            code, report = await terminal.run("doctor")
+            up.process.send_signal(signal.SIGINT)
+
+            assert [200] * 8 == answers
+            assert code == 0, report
+            assert await up.ends() == 0
+            assert await gone(children) == []
+
+    async def test_with_stores_that_run_elsewhere(
+        self, terminal: Terminal, redis_url: str, postgres_url: str
+    ) -> None:
+        """They are used, and a doctor who does not know their addresses believes health."""
+        given = {"MAINSTAY_REDIS_URL": redis_url, "MAINSTAY_POSTGRES_URL": postgres_url}
+        here = dict(terminal.environment)
+        terminal.environment |= given
+        async with terminal.up() as up:
+            started = [
+                name for name in ("redis-server", "postgres -D") if name in str(up.children())
+            ]
+            terminal.environment = here
+            code, report = await terminal.run("doctor")
+            up.process.send_signal(signal.SIGINT)
+
+            assert started == []
+            assert up.output.count("not started here") == 2
+            assert code == 0, report
+            assert report.count("(by health)") == 2
+            assert await up.ends() == 0
+
 
 class TestUpThatCannot:
+    async def test_takes_no_other_suite_for_its_own(self, terminal: Terminal) -> None:
+        """A port in use is reported with its setting before anything is started."""
+        port = int(terminal.environment["MAINSTAY_CACHE_OPS_PORT"])
+        with socket.create_server(("127.0.0.1", port)):
+            code, output = await terminal.run("up")
+
+        assert code == 1
+        assert f"127.0.0.1:{port}, for cache operations, is in use" in output
+        assert "MAINSTAY_CACHE_OPS_PORT" in output
+        assert not (terminal.data_dir / "redis").exists()
+
     async def test_names_every_wrong_setting_before_it_starts(self, terminal: Terminal) -> None:
         """All mistakes are listed, the exit status is 2, and nothing was started."""
         terminal.environment |= {"MAINSTAY_CACHE_PORT": "many", "MAINSTAY_LOG_LEVEL": "loud"}

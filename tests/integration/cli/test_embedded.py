@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import asyncpg
+import psutil
 import pytest
 import redis.asyncio
 
@@ -52,6 +53,25 @@ async def query(url: str, statement: str) -> object:
         return await connection.fetchval(statement)
     finally:
         await connection.close()
+
+
+async def initialising(directory: Path) -> list[int]:
+    """Wait until a cluster is being made there; returns the processes that do it."""
+    async with asyncio.timeout(20):
+        while True:
+            found = [
+                process.pid
+                for process in psutil.process_iter(["cmdline"])
+                if str(directory / "data.new") in (process.info["cmdline"] or ())
+            ]
+            if found and (directory / "data.new" / "postgresql.conf").exists():
+                return found
+            await asyncio.sleep(0.005)
+
+
+def effective_capabilities(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("CapEff:")[2].split()[0], 16)
 
 
 def bundled_redis() -> Path:
@@ -161,6 +181,53 @@ class TestPostgres:
         (half_made / "PG_VERSION").write_text("18\n")
         async with PostgresServer(tmp_path / "postgres", fsync=False) as server:
             assert await query(server.url, "SELECT 1") == 1
+
+    async def test_ends_an_initialisation_that_is_cancelled(
+        self, tmp_path: Path, gone: Gone
+    ) -> None:
+        """Nothing goes on writing into a directory that the next start will throw away."""
+        server = PostgresServer(tmp_path / "postgres", fsync=False)
+        start = asyncio.create_task(server.start())
+        pids = await initialising(tmp_path / "postgres")
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+
+        assert await gone(pids) == []
+
+    async def test_ends_an_initialisation_that_was_left_over(
+        self, tmp_path: Path, gone: Gone
+    ) -> None:
+        """Before its directory is removed, not while it still writes there."""
+        left_over = PostgresServer(tmp_path / "postgres", fsync=False)
+        start = asyncio.create_task(left_over.start())
+        pids = await initialising(tmp_path / "postgres")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # it would be done before the second one comes
+        async with PostgresServer(tmp_path / "postgres", fsync=False) as server:
+            assert await query(server.url, "SELECT 1") == 1
+        await asyncio.gather(start, return_exceptions=True)
+
+        assert await gone(pids) == []
+
+    async def test_frozen_it_answers_no_one(self, private_postgres: PostgresServer) -> None:
+        """Sessions that are open freeze with it, and go on where they were."""
+        connection = await asyncpg.connect(private_postgres.url)
+        private_postgres.pause()
+        answer = asyncio.create_task(connection.fetchval("SELECT 1"))
+        done, _ = await asyncio.wait({answer}, timeout=0.3)
+        private_postgres.resume()
+        value = await asyncio.wait_for(answer, 5)
+        await connection.close()
+
+        assert done == set()
+        assert value == 1
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root switches to another account")
+    async def test_run_by_root_it_cannot_write_what_is_not_its_own(
+        self, private_postgres: PostgresServer
+    ) -> None:
+        """It may pass through and read root's directories: that is all it was given."""
+        assert effective_capabilities(private_postgres.child.pid) == 1 << 2  # DAC_READ_SEARCH
 
 
 class TestOneServerPerDirectory:
