@@ -2,14 +2,11 @@
 
 import secrets
 import time
-from pathlib import Path
 
 from mainstay.cache.v1 import cache_service_pb2_grpc as pb_grpc
-from mainstay.errors import ConfigurationError
 from services.cache.cache import Cache
 from services.cache.metrics import PrometheusReads
-from services.cache.policy import CachePolicy
-from services.cache.policy_file import parse_policy
+from services.cache.policy_file import load_policy
 from services.cache.redis_store import RedisEntryStore
 from services.cache.servicer import METHODS, CacheServicer
 from services.cache.settings import CacheSettings
@@ -19,7 +16,7 @@ from shared.service import Service
 
 def build(settings: CacheSettings) -> Service:
     """Return the service, not yet started; a wrong policy file raises ConfigurationError."""
-    policy = _read_policy(settings.policies_dir / "cache.yaml")
+    policy = load_policy(settings.policies_dir / "cache.yaml")
     service = Service("cache", settings, port=settings.cache_port, ops_port=settings.cache_ops_port)
     redis = service.use(
         Redis(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout)
@@ -37,17 +34,6 @@ def build(settings: CacheSettings) -> Service:
         pb_grpc.add_CacheServiceServicer_to_server, CacheServicer(cache), methods=METHODS
     )
     return service
-
-
-def _read_policy(path: Path) -> CachePolicy:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"the cache policy {path} cannot be read ({error}); create it, or point "
-            "MAINSTAY_POLICIES_DIR to the folder that holds it"
-        ) from error
-    return parse_policy(text, str(path))
 
 
 def _now_ms() -> int:

@@ -90,7 +90,7 @@ class TestWrongPolicy:
         """The service does not run on half a policy."""
         (tmp_path / "cache.yaml").write_text("default: a\nclasses:\n  a: {ttl: 5}\n")
 
-        with pytest.raises(ConfigurationError, match=r"cache\.yaml is refused: line 3"):
+        with pytest.raises(ConfigurationError, match=r"cache\.yaml is refused:\n  line 3"):
             build(_settings(tmp_path))
 
     async def test_a_missing_file_stops_the_start(self, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class TestWrongPolicy:
         """The service does not run on half a policy."""
         (tmp_path / "ratelimit.yaml").write_text("version: 1\nlimits:\n  - name: a\n")
 
-        with pytest.raises(ConfigurationError, match=r"ratelimit\.yaml is refused: line 3"):
+        with pytest.raises(ConfigurationError, match=r"ratelimit\.yaml is refused:\n  line 3"):
             build(_settings(tmp_path))
 
     async def test_a_missing_file_stops_the_start(self, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class TestRefused:
         [
             pytest.param("", "line 1: the file is not a mapping", id="empty"),
             pytest.param("- a\n", "line 1: the file is not a mapping", id="list"),
-            pytest.param("default: [\n", "line 2: not YAML", id="no yaml"),
+            pytest.param("default: [\n", "line 2: the file is not YAML", id="no yaml"),
             pytest.param("a: \x00", "not YAML", id="control character"),
             pytest.param("default: a\n", "line 1: classes is missing", id="no classes"),
             pytest.param("classes: {}\n", "line 1: default is missing", id="no default"),
@@ -119,7 +119,7 @@ class TestRefused:
         with pytest.raises(ConfigurationError) as caught:
             parse_policy(text, "policies/cache.yaml")
 
-        assert caught.value.message.startswith("the cache policy policies/cache.yaml is refused: ")
+        assert caught.value.message.startswith("the cache policy policies/cache.yaml is refused:\n")
         assert said in caught.value.message
 
     def test_every_mistake_is_reported_at_once(self) -> None:
