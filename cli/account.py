@@ -15,6 +15,8 @@ from pathlib import Path
 _CAP_DAC_READ_SEARCH = 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -42,6 +44,9 @@ class Account:
         """Switch the calling process to this account. Called between fork and exec."""
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_KEEPCAPS, 1)
+            # access(2) asks without the capabilities of an ordinary user unless this is set, and by
+            # access(2) initdb looks for the server's binary.
+            _LIBC.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([])
         os.setgid(self.gid)
         os.setuid(self.uid)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -221,6 +222,25 @@ class TestPostgres:
 
         assert done == set()
         assert value == 1
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root switches to another account")
+    def test_run_by_root_it_finds_its_binaries_where_only_root_may_look(
+        self, tmp_path: Path
+    ) -> None:
+        """A clone in root's own directory works: `access` says yes too, by which initdb looks."""
+        tmp_path.chmod(0o700)
+        binary = tmp_path / "postgres"
+        binary.touch(mode=0o755)
+        script = (
+            "import os, sys; from cli.account import Account; Account.unprivileged().become();"
+            "print(os.geteuid() != 0, os.access(sys.argv[1], os.X_OK))"
+        )
+
+        done = subprocess.run(
+            [sys.executable, "-c", script, binary], capture_output=True, text=True, check=True
+        )
+
+        assert done.stdout.split() == ["True", "True"]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root switches to another account")
     async def test_run_by_root_it_cannot_write_what_is_not_its_own(
