@@ -2,8 +2,11 @@
 
 Down: request id, trace context, deadline, tenant, admission. Up: error boundary, span, metrics and
 one log line. Handlers are registered for raw bytes, so that a message that does not parse gets a
-named error too, and no chain of interceptors is built per call. They are registered as taking
-streams, because grpcio would never answer a unary call whose message does not come.
+named error too, and no chain of interceptors is built per call.
+
+A unary call whose message does not come is left to grpcio, which starts no handler for it: it holds
+no slot and ends with its deadline or its connection. Reading the message here instead, as is done
+for server streams, costs a fifth of a cache hit.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -59,9 +62,7 @@ class Pipeline:
         )
         match handler.request_streaming, handler.response_streaming:
             case False, False:
-                return grpc.stream_unary_rpc_method_handler(
-                    self._unary(method, handler.unary_unary)
-                )
+                return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary))
             case False, True:
                 return grpc.stream_stream_rpc_method_handler(
                     self._server_stream(method, handler.unary_stream)
@@ -78,11 +79,9 @@ class Pipeline:
     def _unary(self, method: Method, behaviour: Behaviour) -> Behaviour:
         admission = self._admission
 
-        async def handle(_requests: object, context: Context) -> bytes:
+        async def handle(raw: bytes, context: Context) -> bytes:
             exchange = Exchange(method, admission, context)
             try:
-                # Before admission: a caller that sends no message must not hold a slot.
-                raw = await exchange.read_first()
                 await exchange.open()
                 async with exchange.limited():
                     response = await behaviour(exchange.parse(raw), None)

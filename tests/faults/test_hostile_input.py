@@ -160,21 +160,22 @@ class TestCallsThatAreNone:
         assert answer.status != "0"
         check_says_nothing_internal(answer)
 
-    @pytest.mark.parametrize("path", [f"{CACHE}/Get", WATCH, REFLECT, "/no.such.Service/Get"])
+    @pytest.mark.parametrize("path", [WATCH, REFLECT, "/no.such.Service/Get"])
     async def test_headers_and_nothing_else(self, address: str, path: str) -> None:
         """A call that ends before its request began ends for us too."""
         async with Http2Peer.connect(address) as peer:
             answer = await peer.finished(await peer.call(path, None, end=True))
 
-        # A reflection stream without questions is empty; every other method wants one message.
+        # A reflection stream without questions is empty; a watch wants one message.
         assert answer.status == {REFLECT: "0", "/no.such.Service/Get": "12"}.get(path, "3")
         check_says_nothing_internal(answer)
 
-    async def test_headers_and_then_silence(self, address: str) -> None:
+    @pytest.mark.parametrize("end", [False, True], ids=["silence", "the end"])
+    async def test_headers_and_then(self, address: str, end: bool) -> None:
         """Hundreds of calls whose request never comes take no slot from those that do."""
         async with Http2Peer.connect(address) as peer, Channel(address, timeout=2) as channel:
             for _ in range(300):
-                await peer.call(f"{CACHE}/Get", None, end=False)
+                await peer.call(f"{CACHE}/Get", None, end=end)
             entry = await CacheClient(channel).get("n", "nothing")
 
         assert not hasattr(entry, "value")
@@ -183,7 +184,7 @@ class TestCallsThatAreNone:
         """The length says more than comes, and then the stream ends."""
         async with Http2Peer.connect(address) as peer:
             answer = await peer.finished(
-                await peer.call(f"{CACHE}/Get", struct.pack(">BI", 0, 100) + b"short")
+                await peer.call(WATCH, struct.pack(">BI", 0, 100) + b"short")
             )
 
         assert answer.status != "0"
