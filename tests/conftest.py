@@ -5,6 +5,7 @@ is emptied before every test; the PostgreSQL role needs CREATEDB and must not be
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ import asyncpg
 import psutil
 import pytest
 import redis
+import structlog
 
 from cli.embedded.postgres import PostgresServer
 from cli.embedded.redis import RedisServer
@@ -38,6 +40,23 @@ def _run_apart(work: Coroutine[Any, Any, T]) -> T:
         return loop.run_until_complete(work)
     finally:
         loop.close()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a test sets up for the logs of the whole process."""
+    root, configure = logging.getLogger(), structlog.configure
+    level, handlers = root.level, list(root.handlers)
+
+    def configure_for_now(**settings: Any) -> None:
+        # A logger that is cached would keep these settings for all tests to come.
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_for_now)
+    yield
+    structlog.reset_defaults()
+    root.setLevel(level)
+    root.handlers = handlers
 
 
 @pytest.fixture(scope="session")
