@@ -106,7 +106,14 @@ async def postgres_url(session_postgres_url: str) -> AsyncIterator[str]:
     # Copying files makes a database in half the time that writing it through the log takes.
     await _execute(session_postgres_url, f"CREATE DATABASE {name} STRATEGY file_copy")
     yield urlunsplit(urlsplit(session_postgres_url)._replace(path=f"/{name}"))
-    await _execute(session_postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    # Not WITH (FORCE): that would have to end an autovacuum worker too, which is the superuser's. A
+    # plain DROP waits for those.
+    await _execute(
+        session_postgres_url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        f"WHERE datname = '{name}' AND usename = current_user",
+    )
+    await _execute(session_postgres_url, f"DROP DATABASE {name}")
 
 
 async def _execute(url: str, statement: str) -> None:
