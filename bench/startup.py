@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +28,6 @@ async def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         await asyncio.to_thread(_start, Path(directory))
         seconds, memory = await asyncio.to_thread(_start, Path(directory), measure_memory=True)
-        shutil.rmtree(Path(directory) / "postgres", ignore_errors=True)
     total = sum(memory.values())
     each = ", ".join(f"{name} {megabytes:.0f}" for name, megabytes in sorted(memory.items()))
     return [
