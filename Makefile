@@ -5,12 +5,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+RIVALS := .venv/.rivals
 # Packages of this project only; generated stubs are checked by `make gen`.
 SOURCES := shared services cli sdk tests bench examples scripts
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # Everything, from the locked requirements; again only when they change.
 $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
@@ -19,6 +20,11 @@ $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e sdk -e .
+	@touch $@
+
+# What the cache is measured against; only the measurements need it.
+$(RIVALS): $(READY) requirements/bench.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
 .PHONY: up
@@ -37,6 +43,10 @@ doctor: $(READY) ## test every connection of a running suite
 test: $(READY) ## run all tests, on a real Redis and a real PostgreSQL
 	@# Most tests wait for servers: three processes keep two cores busy.
 	@$(BIN)/python -m pytest -q -n 3 $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## run the tests that need a Redis Cluster, on six nodes of their own
+	@$(BIN)/python -m pytest -q tests/cluster $(ARGS)
 
 .PHONY: check
 check: $(READY) ## format, lint, types, layers, protos, stubs, README
@@ -61,8 +71,12 @@ lock: $(READY) ## choose the newest versions that fit and write requirements/*.t
 	@scripts/lock_requirements.sh
 
 .PHONY: bench
-bench: $(READY) ## measure the bars of the README (some minutes)
+bench: $(RIVALS) ## measure the bars of the README (some minutes)
 	@$(BIN)/python -m bench
+
+.PHONY: bench-cache
+bench-cache: $(RIVALS) ## measure the cache beside redis-py, cashews and aiocache (3 minutes)
+	@$(BIN)/python -m bench cache
 
 .PHONY: clean
 clean: ## remove what the other targets made, data of `make up` included

@@ -17,6 +17,7 @@ from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
 from shared.postgres.pool import Postgres
 from shared.redis.client import Redis
 from shared.redis.link import RedisReplyError
+from shared.redis.seeds import seed_urls
 
 LONGEST_WAIT = 5.0
 UNKNOWN_PLACE = "-"
@@ -103,8 +104,8 @@ def _store_or_trace(store: _Store, given: Collection[str], report: str) -> Conne
 
 def _given(store: _Store, url: SecretStr) -> Connection:
     secret = url.get_secret_value()
-    place = _place(secret)
-    if place is None:
+    places = [_place(each) for each in seed_urls(secret)]
+    if None in places:
         return Connection(
             name=store.name,
             title=store.title,
@@ -118,7 +119,7 @@ def _given(store: _Store, url: SecretStr) -> Connection:
     return Connection(
         name=store.name,
         title=store.title,
-        address=place,
+        address=",".join(place for place in places if place),
         ask=lambda: store.ask(secret),
         hint=f"is it running, and is {store.variable} right?",
     )

@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sentry_sdk.utils import BadDsn, Dsn
 
+from shared.redis.seeds import seed_urls
+
 PREFIX = "MAINSTAY_"
 EXIT_CONFIGURATION = 2
 _SCHEMES = {
@@ -45,7 +47,9 @@ class CommonSettings(BaseSettings):
         "100 higher, and so on.",
     )
     redis_url: SecretStr | None = Field(
-        None, description="redis://[user:password@]host:port/db, or rediss:// for TLS."
+        None,
+        description="redis://[user:password@]host:port/db, or rediss:// for TLS; several nodes of "
+        "a Redis Cluster separated by commas.",
     )
     redis_timeout: float = Field(
         0.25, gt=0, le=10, description="Longest wait for one Redis command, in seconds."
@@ -82,6 +86,13 @@ class CommonSettings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="json, console for people, or auto: console in a terminal."
     )
+    log_successes_per_second: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        description="Lines about calls that ended well, per second, method and process; beyond it "
+        "one call in 100 has a line, which says for how many it stands.",
+    )
     otlp_endpoint: str | None = Field(
         None, description="Where to send traces over OTLP/HTTP, such as http://collector:4318."
     )
@@ -116,10 +127,12 @@ class CommonSettings(BaseSettings):
         if url is None:
             return None
         schemes = _SCHEMES[info.field_name or ""]
-        if not url.get_secret_value().startswith(schemes):
+        value = url.get_secret_value()
+        urls = seed_urls(value) if info.field_name == "redis_url" else [value]
+        if not all(each.startswith(schemes) for each in urls):
             raise ValueError(f"should begin with {' or '.join(schemes)}")
         try:
-            _ = urlsplit(url.get_secret_value()).port
+            _ = [urlsplit(each).port for each in urls]
         except ValueError:
             # Without the reason: it quotes what stands where the port should, perhaps a password.
             raise ValueError(
@@ -143,7 +156,8 @@ class RedisSettings(CommonSettings):
     """Settings of a service that cannot do without Redis."""
 
     redis_url: SecretStr = Field(
-        description="Required. redis://[user:password@]host:port/db, or rediss:// for TLS."
+        description="Required. redis://[user:password@]host:port/db, or rediss:// for TLS; several "
+        "nodes of a Redis Cluster separated by commas."
     )
 
 

@@ -6,6 +6,7 @@ below go along as the cause, which is only logged.
 
 import math
 from abc import ABC, abstractmethod
+from itertools import cycle
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -24,6 +25,7 @@ from mainstay.errors import ConfigurationError
 from mainstay.grpc_health.v1 import health_pb2 as pb
 from mainstay.grpc_health.v1 import health_pb2_grpc as pb_grpc
 from services.health.ports import Probe, ProbeError
+from shared.redis.seeds import seed_urls
 
 C = TypeVar("C")
 
@@ -119,29 +121,27 @@ class GrpcProbe(ConnectedProbe[grpc.aio.Channel]):
 
 
 class RedisProbe(ConnectedProbe[Any]):
-    """Sends PING with the request id, which comes back: the answer is to this question."""
+    """Sends PING with the request id, which comes back: the answer is to this question.
+
+    Of several nodes of a cluster the next is asked when one does not answer.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__()
         try:
-            self._connections: Any = ConnectionPool.from_url(
-                url,
-                retry=Retry(NoBackoff(), 0),
-                # The prober bounds the time of the whole.
-                socket_timeout=None,
-                socket_connect_timeout=None,
-                client_name="mainstay-health",
-            )
-            self._connections.make_connection()  # type: ignore[no-untyped-call]  # finds options it does not know
+            nodes = [_pool(node) for node in seed_urls(url)]
+            for node in nodes:
+                node.make_connection()  # finds options it does not know
         except (TypeError, ValueError) as exc:
             # Without the reason, which quotes parts of the URL.
             raise ConfigurationError(
                 "MAINSTAY_REDIS_URL is not a Redis URL; write redis://user:password@host:6379/0"
             ) from exc
+        self._nodes = cycle(nodes)
 
     async def _connect(self) -> Any:
         # Beside the pool, which would reconnect behind our back.
-        return self._connections.make_connection()
+        return next(self._nodes).make_connection()
 
     async def _question(self, connection: Any, request_id: str) -> None:
         try:
@@ -157,6 +157,17 @@ class RedisProbe(ConnectedProbe[Any]):
 
     async def _drop(self, connection: Any) -> None:
         await connection.disconnect(nowait=True)
+
+
+def _pool(url: str) -> Any:
+    return ConnectionPool.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        # The prober bounds the time of the whole.
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        client_name="mainstay-health",
+    )
 
 
 class PostgresProbe(ConnectedProbe["asyncpg.Connection[Any]"]):

@@ -1,1 +1,1 @@
-"""Redis: one multiplexed connection per process, scripts by digest."""
+"""Redis: one multiplexed connection per process and server, or per master of a cluster."""

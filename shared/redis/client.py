@@ -2,19 +2,18 @@
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Self
-from urllib.parse import urlsplit
-
-from redis.asyncio.connection import Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from typing import Any, Protocol, Self
 
 from mainstay.errors import ConfigurationError, UnavailableError
-from shared.redis.link import Argument, LinkConnection, NoScriptError, RedisLink
+from shared.redis.cluster import RedisCluster
+from shared.redis.endpoint import Endpoint
+from shared.redis.errors import NoScriptError, RedisReplyError, unavailable
+from shared.redis.link import RedisLink
+from shared.redis.wire import Argument, Wire
+from shared.telemetry import metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +24,37 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, package: str, name: str) -> Self:
-        """Read a script that lies in a package, such as `lua/sliding_window.lua`."""
-        text = files(package).joinpath(name).read_text(encoding="utf-8")
+    def load(cls, package: str, *names: str) -> Self:
+        """Read a script that lies in a package, such as `lua/sliding_window.lua`.
+
+        Of several names the first ones are what several scripts begin with.
+        """
+        parts = (files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+        text = "".join(parts)
         return cls(text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Route(Protocol):
+    """What brings commands to where they belong: one link, or those of a cluster."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def close(self) -> None: ...
+
+    def send(self, args: tuple[Argument, ...]) -> "asyncio.Future[Any]": ...
+
+    async def ping(self) -> float: ...
+
+    def scan_pages(self, *, match: str | bytes, count: int) -> AsyncIterator[list[bytes]]: ...
 
 
 class Redis:
     """A resource: commands of concurrent callers share one connection (see `shared.redis.link`).
+
+    Whether the URL leads to one Redis or to a node of a cluster is found out at start. On a cluster
+    there is a connection to each master, and a command goes to that of its first key; one without
+    keys goes to any. Several URLs of one cluster are separated by commas.
 
     Every command is answered within `timeout` seconds (longer while large replies are still coming
     in, at most eight times that) or fails with `UnavailableError`, reason
@@ -44,41 +66,84 @@ class Redis:
     name = "redis"
 
     def __init__(self, url: str, *, timeout: float = 0.25) -> None:
-        self._link = RedisLink(
-            _connection(url, timeout), timeout=timeout, address=_without_secrets(url)
-        )
+        self._seeds = Endpoint.parse_all(url)
+        self._timeout = timeout
+        self._route: Route | None = None
+        self._send: Callable[[tuple[Argument, ...]], asyncio.Future[Any]] = self._refuse
 
     async def start(self) -> None:
         """Connect; raises UnavailableError while Redis cannot be reached."""
-        await self._link.start()
+        self._route = await self._find_route()
+        self._send = self._route.send
+        self._show_whether_connected()
 
     async def close(self) -> None:
         """Disconnect; what waits fails."""
-        await self._link.close()
+        if self._route is not None:
+            await self._route.close()
 
     @property
     def connected(self) -> bool:
-        """Return whether commands have a chance now."""
-        return self._link.connected
+        """Return whether commands have a chance now; on a cluster, whatever their keys."""
+        return self._route is not None and self._route.connected
 
     async def ping(self) -> float:
-        """Return the seconds that one round trip takes."""
-        began = time.perf_counter()
-        await self.execute("PING")
-        return time.perf_counter() - began
+        """Return the seconds of one round trip; on a cluster, of the slowest master's."""
+        if self._route is None:
+            raise self._not_started()
+        return await self._route.ping()
+
+    def send(self, *args: Argument) -> "asyncio.Future[Any]":
+        """Queue one command and return the future of its reply; all of one turn leave together.
+
+        Raises UnavailableError at once while commands have no chance. For callers with a place of
+        their own for the answer; others want `execute`.
+        """
+        return self._send(args)
+
+    @property
+    def batch(self) -> int:
+        """Return a number that stays the same for as long as nothing that was queued has left.
+
+        Whoever finds the number of a moment ago can share a reply that is still to be asked for.
+        """
+        return Wire.batches
 
     async def execute(self, *args: Argument) -> Any:
         """Run one command and return its reply, strings as bytes."""
-        return await self._link.send(args)
+        return await self._send(args)
+
+    async def scan_pages(self, *, match: str | bytes, count: int) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match in pages of about `count`, some of them empty.
+
+        Every key that exists from beginning to end comes at least once, perhaps more often. Raises
+        UnavailableError when that cannot be said any more, after a failover for instance: begin
+        again. Keys of a slot that is moved to another node in between may be missed.
+        """
+        if self._route is None:
+            raise self._not_started()
+        async for page in self._route.scan_pages(match=match, count=count):
+            yield page
 
     async def execute_many(self, commands: Iterable[tuple[Argument, ...]]) -> list[Any]:
         """Run commands that do not depend on each other; returns a reply or an error for each."""
         replies = [self._send_or_fail(command) for command in commands]
         return await asyncio.gather(*replies, return_exceptions=True)
 
+    async def get_many(self, keys: Sequence[str | bytes]) -> list[Any]:
+        """Return what lies under each key: bytes, None, or an error.
+
+        One MGET where one Redis has all keys, a quarter of the work of as many GETs; it tells None
+        for what is no string.
+        """
+        if isinstance(self._route, RedisLink):
+            found: list[Any] = await self._send(("MGET", *keys))
+            return found
+        return await self.execute_many(("GET", key) for key in keys)
+
     def _send_or_fail(self, command: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         try:
-            return self._link.send(command)
+            return self._send(command)
         except UnavailableError as error:
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
@@ -89,32 +154,75 @@ class Redis:
     ) -> Any:
         """Run a script by its digest, or by its text where Redis does not know it."""
         try:
-            return await self._link.send(("EVALSHA", script.sha, len(keys), *keys, *args))
+            return await self._send(("EVALSHA", script.sha, len(keys), *keys, *args))
         except NoScriptError:
-            return await self._link.send(("EVAL", script.text, len(keys), *keys, *args))
+            return await self._send(("EVAL", script.text, len(keys), *keys, *args))
 
+    async def run_script_many(
+        self, script: Script, calls: Iterable[tuple[Sequence[str | bytes], Sequence[Argument]]]
+    ) -> list[Any]:
+        """Run a script once for each pair of keys and arguments; a reply or an error for each."""
+        rest = [(len(keys), *keys, *args) for keys, args in calls]
+        replies = await self.execute_many(("EVALSHA", script.sha, *call) for call in rest)
+        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        again = await self.execute_many(("EVAL", script.text, *rest[n]) for n in unknown)
+        for n, reply in zip(unknown, again, strict=True):
+            replies[n] = reply
+        return replies
 
-def _connection(url: str, timeout: float) -> LinkConnection:
-    try:
-        options: dict[str, Any] = dict(parse_url(url))
-        kind = options.pop("connection_class", Connection)
-        connection: LinkConnection = type("RedisConnection", (LinkConnection, kind), {})(
-            **options,
-            socket_connect_timeout=max(timeout * 4, 1.0),
-            socket_timeout=None,
-            client_name="mainstay",
-            # Reconnecting is the link's business; hidden retries would hold up its callers.
-            retry=Retry(NoBackoff(), 0),
+    async def _find_route(self) -> Route:
+        link = await self._first_link()
+        try:
+            is_cluster = await _is_cluster(link)
+        except BaseException:
+            await link.close()
+            raise
+        if not is_cluster and len(self._seeds) == 1:
+            return link
+        await link.close()
+        if not is_cluster:
+            raise ConfigurationError(
+                f"MAINSTAY_REDIS_URL holds several addresses, but Redis at {link.endpoint.address} "
+                "is no cluster; name the one to use"
+            )
+        cluster = RedisCluster(
+            self._seeds, timeout=self._timeout, on_change=self._show_whether_connected
         )
-    except (TypeError, ValueError) as error:
-        # Their texts quote parts of the URL, and a part may be a password.
-        raise ConfigurationError(
-            "MAINSTAY_REDIS_URL is not a Redis URL; write redis://user:password@host:6379/0, with "
-            "%-escapes for characters of the password that have a meaning in URLs"
-        ) from error
-    return connection
+        await cluster.start()
+        return cluster
+
+    async def _first_link(self) -> RedisLink:
+        """Return a link to the first address that answers."""
+        for seed in self._seeds:
+            link = RedisLink(seed, timeout=self._timeout, on_change=self._show_whether_connected)
+            try:
+                await link.start()
+            except UnavailableError:
+                if seed is self._seeds[-1]:
+                    raise
+            else:
+                return link
+        raise AssertionError("there is at least one address")
+
+    def _show_whether_connected(self) -> None:
+        metrics.redis_breaker_open.set(not self.connected)
+
+    def _refuse(self, _: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+        raise self._not_started()
+
+    def _not_started(self) -> UnavailableError:
+        return unavailable(
+            self._seeds[0].address,
+            "REDIS_BREAKER_OPEN",
+            "not connected",
+            retry_after=self._timeout,
+        )
 
 
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+async def _is_cluster(link: RedisLink) -> bool:
+    try:
+        hello = await link.send(("HELLO",))  # every user may ask this, whatever else it may not
+    except RedisReplyError:
+        return False  # older than Redis 6, or a proxy
+    facts = hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2], strict=False))
+    return bool(facts.get(b"mode") == b"cluster")

@@ -155,6 +155,16 @@ class TestRedisProbe:
         await probe.ask("request-3")
         await probe.close()
 
+    async def test_another_node_when_one_is_gone(self, redis_url: str) -> None:
+        """Of several addresses the next is asked after a failure, and kept while it answers."""
+        probe = RedisProbe(f"redis://127.0.0.1:1/0,{redis_url}")
+
+        assert await complaint(probe) == "Refused or closed the connection."
+
+        await probe.ask("request-2")
+        await probe.ask("request-3")
+        await probe.close()
+
     def test_a_wrong_url_is_a_wrong_setting(self) -> None:
         """It is refused when the service starts."""
         with pytest.raises(ConfigurationError, match="MAINSTAY_REDIS_URL"):

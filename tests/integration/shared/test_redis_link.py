@@ -13,7 +13,8 @@ import redis as redis_py
 from cli.embedded.redis import RedisServer
 from mainstay.errors import ConfigurationError, UnavailableError
 from shared.redis.client import Redis, Script
-from shared.redis.link import LinkConnection, RedisReplyError
+from shared.redis.errors import RedisReplyError
+from shared.redis.wire import MAX_UNSENT, Wire
 from shared.telemetry import metrics
 from tests.integration.shared.conftest import ReadLog
 from tests.integration.shared.tcp_proxy import TcpProxy
@@ -55,6 +56,20 @@ async def proxy(redis_url: str) -> AsyncIterator[TcpProxy]:
 
 
 @pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Collect what is written to the socket, write by write."""
+    batches: list[bytes] = []
+    write_now = Wire.write_now
+
+    def write(wire: Wire, data: bytes) -> None:
+        batches.append(data)
+        write_now(wire, data)
+
+    monkeypatch.setattr(Wire, "write_now", write)
+    return batches
+
+
+@pytest.fixture
 async def proxied(proxy: TcpProxy) -> AsyncIterator[Redis]:
     """Connect through a proxy that meddles."""
     async with connected(f"redis://127.0.0.1:{proxy.port}/0") as redis:
@@ -68,7 +83,7 @@ def admin(private_redis: RedisServer) -> Iterator["redis_py.Redis"]:
         yield connection
 
 
-async def reason_of(redis: Redis, *command: str | int) -> str:
+async def reason_of(redis: Redis, *command: str | bytes | int) -> str:
     """Return why a command fails."""
     with pytest.raises(UnavailableError) as caught:
         await redis.execute(*command)
@@ -93,19 +108,6 @@ async def recovers(redis: Redis) -> None:
 
 
 class TestPipelining:
-    @pytest.fixture
-    def written(self, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-        """Collect what is written to the socket, write by write."""
-        batches: list[bytes] = []
-        write_now = LinkConnection.write_now
-
-        def write(connection: LinkConnection, data: bytes) -> None:
-            batches.append(data)
-            write_now(connection, data)
-
-        monkeypatch.setattr(LinkConnection, "write_now", write)
-        return batches
-
     async def test_concurrent_commands_leave_together(
         self, proxy: TcpProxy, proxied: Redis, written: list[bytes]
     ) -> None:
@@ -158,6 +160,61 @@ class TestPipelining:
         assert await redis.execute("GET", "nothing") is None
         assert await redis.execute("EVAL", script, 0) == [1, b"a", None, [2]]
         assert await redis.execute("EVAL", "return false", 0) is None
+
+
+class TestSending:
+    async def test_does_not_wait(
+        self, proxied: Redis, proxy: TcpProxy, written: list[bytes]
+    ) -> None:
+        """What is sent in one turn leaves in one write, and each reply has a future of its own."""
+        replies = [proxied.send("ECHO", n) for n in range(100)]
+        before = len(written)
+        answers = [await reply for reply in replies]
+
+        assert (before, len(written)) == (0, 1)
+        assert answers == [str(n).encode() for n in range(100)]
+
+    async def test_what_leaves_together_has_one_number(self, redis: Redis) -> None:
+        """It is the same until the batch leaves, and another for what is sent then."""
+        before = redis.batch
+        reply = redis.send("PING")
+        queued = redis.batch
+        await reply
+
+        assert queued == before
+        assert redis.batch > queued
+
+    async def test_fails_at_once_without_a_connection(self, redis_url: str) -> None:
+        """Before start and after close as while the connection is broken."""
+        redis = Redis(redis_url)
+        with pytest.raises(UnavailableError) as caught:
+            redis.send("PING")
+
+        assert caught.value.reason == "REDIS_BREAKER_OPEN"
+
+    async def test_more_bytes_than_redis_takes(
+        self,
+        private_redis: RedisServer,
+        breakable: Redis,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What cannot be sent is not piled up in memory: refused until Redis has taken it."""
+        private_redis.pause()
+        too_much = b"x" * (MAX_UNSENT + (16 << 20))  # the kernel's buffers take some
+        waiting = asyncio.ensure_future(reason_of(breakable, "ECHO", too_much))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        one_more = await reason_of(breakable, "PING")
+
+        assert (one_more, await waiting) == ("REDIS_QUEUE_FULL", "REDIS_TIMEOUT")
+
+    async def test_goes_on_when_redis_has_taken_them(self, redis: Redis) -> None:
+        """A large batch is refused in no part, and commands after it are answered."""
+        large = b"x" * (4 << 20)
+        sizes = [len(reply) for reply in await redis.execute_many([("ECHO", large)] * 8)]
+
+        assert sizes == [4 << 20] * 8
+        assert await redis.execute("ECHO", "next") == b"next"
 
 
 class TestACallerThatLeaves:
@@ -245,7 +302,7 @@ class TestARedisThatHangs:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """One command more than may wait is refused at once."""
-        monkeypatch.setattr("shared.redis.link.MAX_WAITING", 10)
+        monkeypatch.setattr("shared.redis.wire.MAX_WAITING", 10)
         private_redis.pause()
         waiting = [asyncio.create_task(reason_of(breakable, "PING")) for _ in range(10)]
         await asyncio.sleep(0)
@@ -334,6 +391,29 @@ class TestScripts:
         assert answers == [1, 2, 3, 4]
         assert (sent_once, proxy.sent.count(text.encode())) == (1, 2)
 
+    async def test_many_calls_of_one_script(
+        self, proxied: Redis, proxy: TcpProxy, written: list[bytes]
+    ) -> None:
+        """One pipeline; where Redis does not know the script, one more with its text."""
+        text = "if ARGV[1] == '2' then return redis.error_reply('MINE two') end return KEYS[1]"
+        script = Script(text=text, sha=hashlib.sha1(text.encode()).hexdigest())
+        calls = [([f"k{n}"], [n]) for n in range(4)]
+        first = await proxied.run_script_many(script, calls)
+        writes_at_first = len(written)
+        second = await proxied.run_script_many(script, iter(calls))
+
+        assert [first[0], first[1], first[3]] == [b"k0", b"k1", b"k3"]
+        assert isinstance(first[2], RedisReplyError)
+        assert [str(reply) for reply in first] == [str(reply) for reply in second]
+        assert (writes_at_first, len(written)) == (2, 3)
+        assert proxy.sent.count(text.encode()) == 4
+
+    async def test_many_calls_without_a_connection(self, redis_url: str) -> None:
+        """An error for each."""
+        replies = await Redis(redis_url).run_script_many(self.SCRIPT, [([], []), ([], [])])
+
+        assert [type(reply) for reply in replies] == [UnavailableError] * 2
+
     async def test_keys_and_arguments(self, redis: Redis) -> None:
         """Arrive in their places, as bytes if they are bytes."""
         text = "return {KEYS[1], ARGV[1], ARGV[2]}"
@@ -399,6 +479,28 @@ class TestErrorReplies:
         assert await reason_of(breakable, "SET", "k", "v") == "REDIS_REFUSED"
         await until(lambda: not breakable.connected)
         await until(lambda: breakable.connected)
+
+
+class TestScanning:
+    async def test_finds_what_matches(self, redis: Redis) -> None:
+        """Every key at least once, in pages, and it ends."""
+        await redis.execute_many([("SET", f"{n % 2}:{n}", "x") for n in range(500)])
+        pages = [page async for page in redis.scan_pages(match="1:*", count=50)]
+
+        assert {key for page in pages for key in page} == {b"1:%d" % n for n in range(1, 500, 2)}
+        assert 5 <= len(pages) <= 50
+
+    async def test_does_not_outlive_its_connection(self, proxy: TcpProxy, proxied: Redis) -> None:
+        """A cursor means nothing to a Redis that was started again."""
+        await proxied.execute_many([("SET", n, "x") for n in range(500)])
+        pages = proxied.scan_pages(match="*", count=10)
+        await anext(pages)
+        proxy.cut()
+        await until(lambda: not proxied.connected)
+        await recovers(proxied)
+
+        with pytest.raises(UnavailableError):
+            await anext(pages)
 
 
 class TestALongAnswer:
@@ -480,6 +582,12 @@ class TestStarting:
             Redis(url)
 
         assert "hunter2" not in caught.value.message
+
+    async def test_several_addresses_of_no_cluster(self, redis_url: str) -> None:
+        """Which one would hold the data? Refused, with the way out."""
+        with pytest.raises(ConfigurationError, match="is no cluster; name the one to use"):
+            async with connected(f"redis://127.0.0.1:1/0,{redis_url}"):
+                pass
 
     async def test_ping_measures(self, redis: Redis) -> None:
         """In seconds."""

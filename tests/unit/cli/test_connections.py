@@ -29,6 +29,7 @@ class TestUrlsWithAPassword:
             ("redis://:s3cr%2Fet@127.0.0.1:6379/0", "127.0.0.1:6379"),
             ("redis://user:secret@cache.internal/0", "cache.internal"),
             ("unix:///run/redis.sock", "/run/redis.sock"),
+            ("redis://:secret@a:1,redis://:secret@b:2/0", "a:1,b:2"),
         ],
     )
     def test_that_do_show_host_and_port(self, url: str, address: str) -> None:

@@ -136,6 +136,26 @@ class TestMistakes:
             "MAINSTAY_POSTGRES_URL": "should begin with postgresql:// or postgres://",
         }
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://:hunter2@a:7000/0,redis://:hunter2@b:7001/0",
+            "rediss://a, rediss://b:7001",
+            "redis://:hun,ter2@a:7000",
+        ],
+        ids=["two", "spaced", "comma in a password"],
+    )
+    def test_are_not_several_nodes_of_a_cluster(self, url: str) -> None:
+        """Commas separate them where a scheme follows."""
+        assert RedisSettings(redis_url=url).redis_url.get_secret_value() == url
+
+    def test_in_one_of_several_nodes(self) -> None:
+        """Each is looked at, and none is quoted."""
+        found = mistakes_of(RedisSettings, redis_url="redis://a:1,redis://:hun/ter2@b:1")
+
+        assert "%-escapes" in found["MAINSTAY_REDIS_URL"]
+        assert "hun" not in found["MAINSTAY_REDIS_URL"]
+
     def test_exit_with_2(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
