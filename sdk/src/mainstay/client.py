@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from mainstay.cache.client import CacheClient
+from mainstay.cache.near import NearCacheOptions
 from mainstay.channel import Channel
 from mainstay.health.client import HealthClient
 from mainstay.jobs.client import JobClient
@@ -29,7 +30,8 @@ class Mainstay:
                 found = await mainstay.cache.get("video", "42")
 
     Addresses are `host:port`. `tenant` is used where the current request names none. `timeout`
-    bounds every call that does not bring its own, in seconds.
+    bounds every call that does not bring its own, in seconds. With `near`, entries of classes that
+    allow it are kept in this process too.
 
     Attributes:
         cache: Reads and writes cached values.
@@ -48,25 +50,32 @@ class Mainstay:
         health: str = DEFAULT_ADDRESSES["health"],
         tenant: str | None = None,
         timeout: float = 5.0,
+        near: NearCacheOptions | None = None,
     ) -> None:
         self._channels = [
             Channel(target, tenant=tenant, timeout=timeout)
             for target in (cache, ratelimit, jobs, health)
         ]
         to_cache, to_ratelimit, to_jobs, to_health = self._channels
-        self.cache = CacheClient(to_cache)
+        self.cache = CacheClient(to_cache, near=near)
         self.ratelimit = RateLimitClient(to_ratelimit)
         self.jobs = JobClient(to_jobs)
         self.health = HealthClient(to_health)
 
     @classmethod
-    def from_environment(cls, *, tenant: str | None = None, timeout: float = 5.0) -> Self:
+    def from_environment(
+        cls,
+        *,
+        tenant: str | None = None,
+        timeout: float = 5.0,
+        near: NearCacheOptions | None = None,
+    ) -> Self:
         """Connect to the addresses in `MAINSTAY_CACHE_ADDRESS` and its like, or the defaults."""
         addresses = {
             name: os.environ.get(f"MAINSTAY_{name.upper()}_ADDRESS", default)
             for name, default in DEFAULT_ADDRESSES.items()
         }
-        return cls(**addresses, tenant=tenant, timeout=timeout)
+        return cls(**addresses, tenant=tenant, timeout=timeout, near=near)
 
     async def __aenter__(self) -> Self:
         """Return the object itself."""
@@ -82,5 +91,11 @@ class Mainstay:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; calls in flight are cancelled."""
-        await asyncio.gather(*(channel.close() for channel in self._channels))
+        """End what the cache does in the background, then close the connections.
+
+        Calls in flight are cancelled.
+        """
+        try:
+            await self.cache.close()
+        finally:
+            await asyncio.gather(*(channel.close() for channel in self._channels))

@@ -7,7 +7,7 @@ across tasks, by a context variable.
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,12 +31,15 @@ class RequestContext:
     tracestate: str | None = None
 
 
-_current: ContextVar[RequestContext | None] = ContextVar("mainstay_request", default=None)
+_current: ContextVar[RequestContext | Callable[[], RequestContext] | None] = ContextVar(
+    "mainstay_request", default=None
+)
 
 
 def current() -> RequestContext | None:
     """Return the request that is being worked on, or None outside of any."""
-    return _current.get()
+    found = _current.get()
+    return found() if callable(found) else found
 
 
 @contextmanager
@@ -78,6 +81,9 @@ def new_request_id() -> str:
     return str(uuid.UUID(int=value))
 
 
-def set_current(context: RequestContext) -> None:
-    """Make `context` current for the rest of this task; for servers, where a task is one call."""
-    _current.set(context)
+def set_current(make: Callable[[], RequestContext]) -> None:
+    """Make a request current for the rest of this task; for servers, where a task is one call.
+
+    It is made when somebody asks for it: most calls of a cache never do.
+    """
+    _current.set(make)

@@ -13,6 +13,8 @@
     ├── AiQuotaError             RESOURCE_EXHAUSTED   429  the AI budget is used up
     ├── FeatureGateError         FAILED_PRECONDITION  400  the plan lacks the feature
     ├── PlanLimitError           RESOURCE_EXHAUSTED   429  the plan's allowance is used up
+    ├── QuotaError               RESOURCE_EXHAUSTED   429  a bound on what may be kept is reached
+    ├── PreconditionError        FAILED_PRECONDITION  400  the thing is not in a state for this
     ├── ValidationError          INVALID_ARGUMENT     400  a field is wrong
     ├── AuthenticationError      UNAUTHENTICATED      401  who is calling is not known
     ├── AuthorizationError       PERMISSION_DENIED    403  the caller may not do this
@@ -32,9 +34,17 @@ The gRPC and HTTP codes follow google.rpc.Code; how an error travels is in `main
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 import grpc
+
+
+class Facts(TypedDict, total=False):
+    """What every error can be raised with besides its message; see `MainstayError`."""
+
+    reason: str | None
+    metadata: Mapping[str, str] | None
+    retry_after: float | None
 
 
 class MainstayError(Exception):
@@ -190,6 +200,35 @@ class PlanLimitError(MainstayError):
     recovery = "Offer a larger plan."
 
 
+class QuotaError(MainstayError):
+    """What a tenant may keep is used up; `violations` names each quota with the way out.
+
+    Waiting alone does not help: something has to go, or the quota has to be raised.
+    """
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = 429
+    default_reason = "QUOTA_EXCEEDED"
+    user_message = "There is no room for more."
+    recovery = "Remove something, or have the quota named in the details raised."
+
+    def __init__(
+        self, message: str, *, violations: Mapping[str, str], **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(message, **facts)
+        self.violations = dict(violations)
+
+
+class PreconditionError(MainstayError):
+    """The thing exists, but is not in a state, or not of a kind, for what was asked."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 400
+    default_reason = "PRECONDITION_FAILED"
+    user_message = "This is not possible right now."
+    recovery = "Bring about what the message names, then call again."
+
+
 class ValidationError(MainstayError):
     """One or more fields are wrong; `fields` names each with what would be right."""
 
@@ -199,16 +238,8 @@ class ValidationError(MainstayError):
     user_message = "Some of the input is not valid."
     recovery = "Correct the fields named in the details."
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        fields: Mapping[str, str],
-        reason: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, reason=reason, metadata=metadata, retry_after=retry_after)
+    def __init__(self, message: str, *, fields: Mapping[str, str], **facts: Unpack[Facts]) -> None:
+        super().__init__(message, **facts)
         self.fields = dict(fields)
 
 
@@ -252,11 +283,9 @@ class _ResourceError(MainstayError):
         *,
         resource_type: str,
         resource_name: str,
-        reason: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(message, reason=reason, metadata=metadata, retry_after=retry_after)
+        super().__init__(message, **facts)
         self.resource_type = resource_type
         self.resource_name = resource_name
 

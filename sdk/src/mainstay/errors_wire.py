@@ -43,9 +43,11 @@ _DETAILS: dict[str, type[Message]] = {
     )
 }
 _BY_NAME = {kind.__name__: kind for kind in errors.error_types()}
+_BY_REASON = {kind.default_reason: kind for kind in errors.error_types()}
 _BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.RateLimitError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.PreconditionError,
     grpc.StatusCode.INVALID_ARGUMENT: errors.ValidationError,
     grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
     grpc.StatusCode.PERMISSION_DENIED: errors.AuthorizationError,
@@ -138,6 +140,20 @@ def _specific_details(error: errors.MainstayError) -> Iterator[Message]:
                 description=room.cut(error.message),
             )
             yield status_pb2.QuotaFailure(violations=[violation])
+        case errors.QuotaError():
+            yield status_pb2.QuotaFailure(
+                violations=[
+                    status_pb2.QuotaFailure.Violation(subject=quota, description=text)
+                    for quota, text in room.entries(error.violations)
+                ]
+            )
+        case errors.PreconditionError():
+            unmet = status_pb2.PreconditionFailure.Violation(
+                type=room.cut(error.reason, _MAX_WORD),
+                subject=room.cut(error.metadata.get("subject", ""), _MAX_WORD),
+                description=room.cut(error.message),
+            )
+            yield status_pb2.PreconditionFailure(violations=[unmet])
         case errors.FeatureGateError():
             need = status_pb2.PreconditionFailure.Violation(
                 type="FEATURE",
@@ -187,6 +203,13 @@ def translate(error: grpc.aio.AioRpcError) -> errors.MainstayError:
     return _construct(kind, message, None, {}, None, details)
 
 
+def from_code(code: int, reason: str, message: str) -> errors.MainstayError:
+    """Return an error that was told by its numbers, such as one part's of a batch."""
+    by_number = {status.value[0]: kind for status, kind in _BY_CODE.items()}
+    kind = _BY_REASON.get(reason) or by_number.get(code, errors.UnknownError)
+    return _construct(kind, message, reason or None, {}, None, {})
+
+
 def _rebuild(
     error: grpc.aio.AioRpcError, info: status_pb2.ErrorInfo, details: dict[str, Message]
 ) -> errors.MainstayError:
@@ -211,13 +234,17 @@ def _construct(
     details: dict[str, Message],
 ) -> errors.MainstayError:
     if issubclass(kind, errors.ValidationError):
-        bad = details.get("BadRequest")
-        violations: Iterable[status_pb2.BadRequest.FieldViolation] = (
-            bad.field_violations if isinstance(bad, status_pb2.BadRequest) else ()
-        )
         return kind(
             message,
-            fields={violation.field: violation.description for violation in violations},
+            fields=_fields(details.get("BadRequest")),
+            reason=reason,
+            metadata=metadata,
+            retry_after=retry_after,
+        )
+    if issubclass(kind, errors.QuotaError):
+        return kind(
+            message,
+            violations=_violations(details.get("QuotaFailure")),
             reason=reason,
             metadata=metadata,
             retry_after=retry_after,
@@ -234,6 +261,16 @@ def _construct(
             retry_after=retry_after,
         )
     return kind(message, reason=reason, metadata=metadata, retry_after=retry_after)
+
+
+def _fields(bad: Message | None) -> dict[str, str]:
+    violations = bad.field_violations if isinstance(bad, status_pb2.BadRequest) else ()
+    return {violation.field: violation.description for violation in violations}
+
+
+def _violations(failure: Message | None) -> dict[str, str]:
+    violations = failure.violations if isinstance(failure, status_pb2.QuotaFailure) else ()
+    return {violation.subject: violation.description for violation in violations}
 
 
 def _parse_details(trailing: Iterable[tuple[str, str | bytes]]) -> dict[str, Message]:

@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from mainstay.errors import AlreadyExistsError, MainstayError, NotFoundError, ValidationError
+from mainstay.errors import (
+    AlreadyExistsError,
+    MainstayError,
+    NotFoundError,
+    QuotaError,
+    ValidationError,
+)
 
 
 def example(kind: type[MainstayError], message: str = "what happened", **more: Any) -> Any:
@@ -14,6 +20,8 @@ def example(kind: type[MainstayError], message: str = "what happened", **more: A
     }
     if issubclass(kind, ValidationError):
         arguments["fields"] = {"key": "1 to 200 characters"}
+    if issubclass(kind, QuotaError):
+        arguments["violations"] = {"entries": "1,000 at most; delete some"}
     if issubclass(kind, NotFoundError | AlreadyExistsError):
         arguments |= {"resource_type": "job", "resource_name": "job-7"}
     return kind(message, **{**arguments, **more})

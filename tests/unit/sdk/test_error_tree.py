@@ -21,6 +21,8 @@ DOCUMENTED = {
     "AiQuotaError": ("RESOURCE_EXHAUSTED", 429, False),
     "FeatureGateError": ("FAILED_PRECONDITION", 400, False),
     "PlanLimitError": ("RESOURCE_EXHAUSTED", 429, False),
+    "QuotaError": ("RESOURCE_EXHAUSTED", 429, False),
+    "PreconditionError": ("FAILED_PRECONDITION", 400, False),
     "ValidationError": ("INVALID_ARGUMENT", 400, False),
     "AuthenticationError": ("UNAUTHENTICATED", 401, False),
     "AuthorizationError": ("PERMISSION_DENIED", 403, False),

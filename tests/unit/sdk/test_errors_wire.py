@@ -15,6 +15,8 @@ from mainstay.errors import (
     MainstayError,
     NotFoundError,
     PlanLimitError,
+    PreconditionError,
+    QuotaError,
     RateLimitError,
     UnknownError,
     ValidationError,
@@ -88,6 +90,25 @@ class TestWhatGoogleReads:
         (violation,) = details["QuotaFailure"].violations
         assert (violation.subject, violation.description) == ("user-7", "what happened")
 
+    def test_quotas_by_name(self) -> None:
+        """Each quota that is used up is a violation of a QuotaFailure, with its way out."""
+        quotas = {"entries": "1,000 at most", "bytes": "64 MiB at most; delete some"}
+        _, details = decode(example(QuotaError, violations=quotas))
+
+        violations = details["QuotaFailure"].violations
+        assert quotas == {violation.subject: violation.description for violation in violations}
+
+    def test_condition(self) -> None:
+        """What would have to be true first stands in a PreconditionFailure under the reason."""
+        _, details = decode(example(PreconditionError, reason="WRONG_KIND"))
+
+        (violation,) = details["PreconditionFailure"].violations
+        assert ("WRONG_KIND", "user-7", "what happened") == (
+            violation.type,
+            violation.subject,
+            violation.description,
+        )
+
     def test_precondition(self) -> None:
         """The feature that the plan lacks stands in a PreconditionFailure."""
         _, details = decode(example(FeatureGateError, metadata={"feature": "quiz"}))
@@ -139,6 +160,15 @@ class TestSize:
         assert isinstance(received, ValidationError)
         assert "first0" in received.fields
 
+    def test_many_huge_quotas(self) -> None:
+        """The first of a hundred quotas arrives; the rest may be dropped."""
+        error = QuotaError("full", violations={f"first{n}{'x' * n * 9}": HUGE for n in range(100)})
+        received = receive(error)
+
+        assert len(dict(to_trailing_metadata(error, request_id="r"))[DETAILS_KEY]) < MAX_DETAILS
+        assert isinstance(received, QuotaError)
+        assert "first0" in received.violations
+
     def test_a_huge_resource_name(self) -> None:
         """A name that a caller made up cannot make the answer undeliverable."""
         error = NotFoundError("no", resource_type=HUGE, resource_name=HUGE)
@@ -173,10 +203,16 @@ class TestReceiving:
         """What a proxy answers becomes the kind that fits its status."""
         received = translate(grpc.aio.AioRpcError(code, Metadata(), Metadata(), details="no route"))
 
-        # A failed precondition can be anything; a feature that is not in the plan, only ours.
-        named = {kind.code for kind in error_types()} - {grpc.StatusCode.FAILED_PRECONDITION}
+        named = {kind.code for kind in error_types()}
         expected = code if code in named else UnknownError.code
         assert (expected, f"{code.name}: no route") == (received.code, received.message)
+
+    def test_a_failed_precondition_without_details(self) -> None:
+        """It can be anything; a feature that is not in the plan, only ours."""
+        code = grpc.StatusCode.FAILED_PRECONDITION
+        received = translate(grpc.aio.AioRpcError(code, Metadata(), Metadata(), details="no"))
+
+        assert isinstance(received, PreconditionError)
 
     def test_a_message_that_is_too_large(self) -> None:
         """It is no rate limit: waiting and sending it again would not help."""

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -29,21 +30,209 @@ class _MissReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissReason
     DESCRIPTOR: _descriptor.EnumDescriptor
     MISS_REASON_UNSPECIFIED: _MissReason.ValueType  # 0
     """Never sent."""
-    MISS_REASON_ABSENT: _MissReason.ValueType  # 1
-    """Never written, expired, deleted or evicted."""
+    MISS_REASON_COLD: _MissReason.ValueType  # 1
+    """Never written, as far as the replica that was asked knows."""
     MISS_REASON_UNREADABLE: _MissReason.ValueType  # 2
     """Stored bytes are not a frame this version can read; the next Set repairs the entry."""
+    MISS_REASON_EXPIRED: _MissReason.ValueType  # 3
+    """Its time was over."""
+    MISS_REASON_EVICTED: _MissReason.ValueType  # 4
+    """Removed to make room before its time was over."""
+    MISS_REASON_INVALIDATED_BY_KEY: _MissReason.ValueType  # 5
+    """Deleted, or invalidated by its key."""
+    MISS_REASON_INVALIDATED_BY_TAG: _MissReason.ValueType  # 6
+    """Invalidated by one of its tags."""
+    MISS_REASON_INVALIDATED_BY_PREFIX: _MissReason.ValueType  # 7
+    """Invalidated by a prefix of its key."""
+    MISS_REASON_INVALIDATED_BY_NAMESPACE: _MissReason.ValueType  # 8
+    """Invalidated with its whole namespace."""
+    MISS_REASON_INVALIDATED_BY_EVENT: _MissReason.ValueType  # 9
+    """Invalidated by an event that the policy maps to one of its tags."""
+    MISS_REASON_LEASE_LOST: _MissReason.ValueType  # 10
+    """Its computation ended without a stored value: the lease ended first or was void."""
+    MISS_REASON_NEGATIVE: _MissReason.ValueType  # 11
+    """Not missing but known: the source has nothing under this key."""
+    MISS_REASON_STORE_UNAVAILABLE: _MissReason.ValueType  # 12
+    """The store behind the cache did not answer. Only in statistics; a read fails with UNAVAILABLE."""
 
 class MissReason(_MissReason, metaclass=_MissReasonEnumTypeWrapper):
     """Says why there was no value. Values may be added."""
 
 MISS_REASON_UNSPECIFIED: MissReason.ValueType  # 0
 """Never sent."""
-MISS_REASON_ABSENT: MissReason.ValueType  # 1
-"""Never written, expired, deleted or evicted."""
+MISS_REASON_COLD: MissReason.ValueType  # 1
+"""Never written, as far as the replica that was asked knows."""
 MISS_REASON_UNREADABLE: MissReason.ValueType  # 2
 """Stored bytes are not a frame this version can read; the next Set repairs the entry."""
+MISS_REASON_EXPIRED: MissReason.ValueType  # 3
+"""Its time was over."""
+MISS_REASON_EVICTED: MissReason.ValueType  # 4
+"""Removed to make room before its time was over."""
+MISS_REASON_INVALIDATED_BY_KEY: MissReason.ValueType  # 5
+"""Deleted, or invalidated by its key."""
+MISS_REASON_INVALIDATED_BY_TAG: MissReason.ValueType  # 6
+"""Invalidated by one of its tags."""
+MISS_REASON_INVALIDATED_BY_PREFIX: MissReason.ValueType  # 7
+"""Invalidated by a prefix of its key."""
+MISS_REASON_INVALIDATED_BY_NAMESPACE: MissReason.ValueType  # 8
+"""Invalidated with its whole namespace."""
+MISS_REASON_INVALIDATED_BY_EVENT: MissReason.ValueType  # 9
+"""Invalidated by an event that the policy maps to one of its tags."""
+MISS_REASON_LEASE_LOST: MissReason.ValueType  # 10
+"""Its computation ended without a stored value: the lease ended first or was void."""
+MISS_REASON_NEGATIVE: MissReason.ValueType  # 11
+"""Not missing but known: the source has nothing under this key."""
+MISS_REASON_STORE_UNAVAILABLE: MissReason.ValueType  # 12
+"""The store behind the cache did not answer. Only in statistics; a read fails with UNAVAILABLE."""
 Global___MissReason: _TypeAlias = MissReason  # noqa: Y015
+
+class _Existence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExistenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Existence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXISTENCE_UNSPECIFIED: _Existence.ValueType  # 0
+    """No condition."""
+    EXISTENCE_ABSENT: _Existence.ValueType  # 1
+    """Only when there is no entry; one that has ended or was invalidated counts as none."""
+    EXISTENCE_PRESENT: _Existence.ValueType  # 2
+    """Only when there is one."""
+
+class Existence(_Existence, metaclass=_ExistenceEnumTypeWrapper):
+    """Says whether an entry has to be there."""
+
+EXISTENCE_UNSPECIFIED: Existence.ValueType  # 0
+"""No condition."""
+EXISTENCE_ABSENT: Existence.ValueType  # 1
+"""Only when there is no entry; one that has ended or was invalidated counts as none."""
+EXISTENCE_PRESENT: Existence.ValueType  # 2
+"""Only when there is one."""
+Global___Existence: _TypeAlias = Existence  # noqa: Y015
+
+class _FillOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FillOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FillOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILL_OUTCOME_UNSPECIFIED: _FillOutcome.ValueType  # 0
+    """Never sent."""
+    FILL_OUTCOME_STORED: _FillOutcome.ValueType  # 1
+    """Stored: whoever waits gets it."""
+    FILL_OUTCOME_LEASE_LOST: _FillOutcome.ValueType  # 2
+    """Not stored: the lease has ended and may be another's, or the entry was written or deleted."""
+    FILL_OUTCOME_INVALIDATED: _FillOutcome.ValueType  # 3
+    """Not stored: one of its tags, a prefix of its key or its namespace was invalidated since the lease
+    was given.
+    """
+
+class FillOutcome(_FillOutcome, metaclass=_FillOutcomeEnumTypeWrapper):
+    """What became of a fill. Values may be added."""
+
+FILL_OUTCOME_UNSPECIFIED: FillOutcome.ValueType  # 0
+"""Never sent."""
+FILL_OUTCOME_STORED: FillOutcome.ValueType  # 1
+"""Stored: whoever waits gets it."""
+FILL_OUTCOME_LEASE_LOST: FillOutcome.ValueType  # 2
+"""Not stored: the lease has ended and may be another's, or the entry was written or deleted."""
+FILL_OUTCOME_INVALIDATED: FillOutcome.ValueType  # 3
+"""Not stored: one of its tags, a prefix of its key or its namespace was invalidated since the lease
+was given.
+"""
+Global___FillOutcome: _TypeAlias = FillOutcome  # noqa: Y015
+
+class _ListEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ListEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ListEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIST_END_UNSPECIFIED: _ListEnd.ValueType  # 0
+    """The tail."""
+    LIST_END_HEAD: _ListEnd.ValueType  # 1
+    """Where reading begins."""
+    LIST_END_TAIL: _ListEnd.ValueType  # 2
+    """Where reading ends."""
+
+class ListEnd(_ListEnd, metaclass=_ListEndEnumTypeWrapper):
+    """One end of a list."""
+
+LIST_END_UNSPECIFIED: ListEnd.ValueType  # 0
+"""The tail."""
+LIST_END_HEAD: ListEnd.ValueType  # 1
+"""Where reading begins."""
+LIST_END_TAIL: ListEnd.ValueType  # 2
+"""Where reading ends."""
+Global___ListEnd: _TypeAlias = ListEnd  # noqa: Y015
+
+class _EntryState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRY_STATE_UNSPECIFIED: _EntryState.ValueType  # 0
+    """Never sent."""
+    ENTRY_STATE_FRESH: _EntryState.ValueType  # 1
+    """It would."""
+    ENTRY_STATE_STALE: _EntryState.ValueType  # 2
+    """It would, past its soft expiry."""
+    ENTRY_STATE_NEGATIVE: _EntryState.ValueType  # 3
+    """The source is known to have nothing."""
+    ENTRY_STATE_ABSENT: _EntryState.ValueType  # 4
+    """It would not."""
+
+class EntryState(_EntryState, metaclass=_EntryStateEnumTypeWrapper):
+    """Whether a read would find an entry."""
+
+ENTRY_STATE_UNSPECIFIED: EntryState.ValueType  # 0
+"""Never sent."""
+ENTRY_STATE_FRESH: EntryState.ValueType  # 1
+"""It would."""
+ENTRY_STATE_STALE: EntryState.ValueType  # 2
+"""It would, past its soft expiry."""
+ENTRY_STATE_NEGATIVE: EntryState.ValueType  # 3
+"""The source is known to have nothing."""
+ENTRY_STATE_ABSENT: EntryState.ValueType  # 4
+"""It would not."""
+Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
+
+class _EntryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRY_KIND_UNSPECIFIED: _EntryKind.ValueType  # 0
+    """Nothing is stored."""
+    ENTRY_KIND_VALUE: _EntryKind.ValueType  # 1
+    """Bytes."""
+    ENTRY_KIND_COUNTER: _EntryKind.ValueType  # 2
+    """A counter."""
+    ENTRY_KIND_LIST: _EntryKind.ValueType  # 3
+    """A list."""
+    ENTRY_KIND_SET: _EntryKind.ValueType  # 4
+    """A set."""
+    ENTRY_KIND_NEGATIVE: _EntryKind.ValueType  # 5
+    """The knowledge that there is nothing."""
+
+class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper):
+    """What an entry is."""
+
+ENTRY_KIND_UNSPECIFIED: EntryKind.ValueType  # 0
+"""Nothing is stored."""
+ENTRY_KIND_VALUE: EntryKind.ValueType  # 1
+"""Bytes."""
+ENTRY_KIND_COUNTER: EntryKind.ValueType  # 2
+"""A counter."""
+ENTRY_KIND_LIST: EntryKind.ValueType  # 3
+"""A list."""
+ENTRY_KIND_SET: EntryKind.ValueType  # 4
+"""A set."""
+ENTRY_KIND_NEGATIVE: EntryKind.ValueType  # 5
+"""The knowledge that there is nothing."""
+Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):
@@ -116,19 +305,42 @@ class Entry(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SOFT_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    NEAR_MAX_AGE_FIELD_NUMBER: _builtins.int
     value: _builtins.bytes
-    """The bytes as they were written."""
+    """The bytes as they were written. For a counter its value in decimal."""
     content_type: _builtins.str
     """The media type given with the write; empty when none was."""
     version: _builtins.int
     """Changes with every write of the entry. Compare only for equality."""
+    ttl_class: _builtins.str
+    """The class it was written in; empty for one that was written with a TTL of its own."""
+    sequence: _builtins.int
+    """The invalidations it has seen: those of WatchInvalidations with a higher sequence may concern it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When the entry was written, by the clock of the replica that wrote it."""
+        """When the entry was written or last confirmed, by the store's clock."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the entry ends; unset for one that never does."""
+
+    @_builtins.property
+    def soft_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it should be computed anew, though it may still be served; unset when it is fresh
+        until its end.
+        """
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tags it was written with."""
+
+    @_builtins.property
+    def near_max_age(self) -> _duration_pb2.Duration:
+        """How long its class lets clients keep a copy; unset: not at all."""
 
     def __init__(
         self,
@@ -138,10 +350,15 @@ class Entry(_message.Message):
         version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        soft_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        ttl_class: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        near_max_age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "near_max_age", b"near_max_age", "soft_expire_time", b"soft_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "create_time", b"create_time", "expire_time", b"expire_time", "value", b"value", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "create_time", b"create_time", "expire_time", b"expire_time", "near_max_age", b"near_max_age", "sequence", b"sequence", "soft_expire_time", b"soft_expire_time", "tags", b"tags", "ttl_class", b"ttl_class", "value", b"value", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,6 +398,9 @@ class SetRequest(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     TTL_CLASS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    EXISTENCE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """As in GetRequest. Required."""
     key: _builtins.str
@@ -191,9 +411,19 @@ class SetRequest(_message.Message):
     """A media type to give back with the value, up to 100 ASCII characters. Optional."""
     ttl_class: _builtins.str
     """A class of the cache policy, such as `video_metadata`. An unknown one is INVALID_ARGUMENT."""
+    existence: Global___Existence.ValueType
+    """Whether there has to be an entry."""
+    version: _builtins.int
+    """The version the entry has to have."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """A lifetime from 1 millisecond to 366 days."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names under which the entry can be invalidated, such as `user:42`; they hold for all namespaces.
+        Up to 16 of 1 to 128 bytes of UTF-8 without control characters.
+        """
 
     def __init__(
         self,
@@ -204,13 +434,21 @@ class SetRequest(_message.Message):
         content_type: _builtins.str = ...,
         ttl: _duration_pb2.Duration | None = ...,
         ttl_class: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        existence: Global___Existence.ValueType = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "existence", b"existence", "expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "expiry", b"expiry", "key", b"key", "namespace", b"namespace", "ttl", b"ttl", "ttl_class", b"ttl_class", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "content_type", b"content_type", "existence", b"existence", "expiry", b"expiry", "key", b"key", "namespace", b"namespace", "tags", b"tags", "ttl", b"ttl", "ttl_class", b"ttl_class", "value", b"value", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["existence", "version"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
     _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
 
 Global___SetRequest: _TypeAlias = SetRequest  # noqa: Y015
@@ -290,6 +528,72 @@ class DeleteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015
+
+@_typing.final
+class TouchRequest(_message.Message):
+    """Gives an entry a new expiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    ttl_class: _builtins.str
+    """As in SetRequest. Only its lifetime is taken: the entry stays in its own class."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "key", b"key", "namespace", b"namespace", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___TouchRequest: _TypeAlias = TouchRequest  # noqa: Y015
+
+@_typing.final
+class TouchResponse(_message.Message):
+    """Says what the touch found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXISTED_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """True when there was an entry."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it now ends; unset for one that never does, or that is not there."""
+
+    def __init__(
+        self,
+        *,
+        existed: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "expire_time", b"expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchResponse: _TypeAlias = TouchResponse  # noqa: Y015
 
 @_typing.final
 class BatchGetRequest(_message.Message):
@@ -378,3 +682,2300 @@ class KeyedResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___KeyedResult: _TypeAlias = KeyedResult  # noqa: Y015
+
+@_typing.final
+class BatchSetRequest(_message.Message):
+    """Holds the entries to write."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace of all of them, as in GetRequest. Required."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSetItem]:
+        """1 to 1,000 entries, no key twice. The request as a whole is bounded by the size of a message,
+        4 MiB.
+        """
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        items: _abc.Iterable[Global___BatchSetItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSetRequest: _TypeAlias = BatchSetRequest  # noqa: Y015
+
+@_typing.final
+class BatchSetItem(_message.Message):
+    """One entry of a BatchSet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    EXISTENCE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    value: _builtins.bytes
+    """As in SetRequest."""
+    content_type: _builtins.str
+    """As in SetRequest."""
+    ttl_class: _builtins.str
+    """As in SetRequest."""
+    existence: Global___Existence.ValueType
+    """As in SetRequest."""
+    version: _builtins.int
+    """As in SetRequest."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SetRequest."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        existence: Global___Existence.ValueType = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "existence", b"existence", "expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "content_type", b"content_type", "existence", b"existence", "expiry", b"expiry", "key", b"key", "tags", b"tags", "ttl", b"ttl", "ttl_class", b"ttl_class", "value", b"value", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["existence", "version"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___BatchSetItem: _TypeAlias = BatchSetItem  # noqa: Y015
+
+@_typing.final
+class BatchSetResponse(_message.Message):
+    """Says for each entry what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSetResult]:
+        """In the order of the request's items, one for each."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchSetResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSetResponse: _TypeAlias = BatchSetResponse  # noqa: Y015
+
+@_typing.final
+class BatchSetResult(_message.Message):
+    """What became of one entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key as it was given."""
+    @_builtins.property
+    def written(self) -> Global___SetResponse:
+        """What was written."""
+
+    @_builtins.property
+    def error(self) -> Global___BatchError:
+        """Why it was not."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        written: Global___SetResponse | None = ...,
+        error: Global___BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "result", b"result", "written", b"written"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "key", b"key", "result", b"result", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["written", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchSetResult: _TypeAlias = BatchSetResult  # noqa: Y015
+
+@_typing.final
+class BatchError(_message.Message):
+    """Why one part of a batch failed; what Set alone would have failed with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The number of the gRPC status."""
+    reason: _builtins.str
+    """The reason, such as `CONDITION_UNMET`."""
+    message: _builtins.str
+    """What happened and what to do."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchError: _TypeAlias = BatchError  # noqa: Y015
+
+@_typing.final
+class BatchDeleteRequest(_message.Message):
+    """Names the entries to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 keys, each as in GetRequest."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteRequest: _TypeAlias = BatchDeleteRequest  # noqa: Y015
+
+@_typing.final
+class BatchDeleteResponse(_message.Message):
+    """Says for each key what the removal found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchDeleteResult]:
+        """In the order of the request's keys, one for each."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchDeleteResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteResponse: _TypeAlias = BatchDeleteResponse  # noqa: Y015
+
+@_typing.final
+class BatchDeleteResult(_message.Message):
+    """What became of one key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key as it was given."""
+    existed: _builtins.bool
+    """True when there was an entry to remove."""
+    @_builtins.property
+    def error(self) -> Global___BatchError:
+        """Why it was not removed."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        existed: _builtins.bool = ...,
+        error: Global___BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "existed", b"existed", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "existed", b"existed", "key", b"key", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["existed", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchDeleteResult: _TypeAlias = BatchDeleteResult  # noqa: Y015
+
+@_typing.final
+class BatchTouchRequest(_message.Message):
+    """Names the entries to touch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    ttl_class: _builtins.str
+    """As in TouchRequest."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 keys, each as in GetRequest."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "keys", b"keys", "namespace", b"namespace", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___BatchTouchRequest: _TypeAlias = BatchTouchRequest  # noqa: Y015
+
+@_typing.final
+class BatchTouchResponse(_message.Message):
+    """Says for each key what the touch found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchTouchResult]:
+        """In the order of the request's keys, one for each."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchTouchResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchTouchResponse: _TypeAlias = BatchTouchResponse  # noqa: Y015
+
+@_typing.final
+class BatchTouchResult(_message.Message):
+    """What became of one key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    TOUCHED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key as it was given."""
+    @_builtins.property
+    def touched(self) -> Global___TouchResponse:
+        """As Touch alone would have answered."""
+
+    @_builtins.property
+    def error(self) -> Global___BatchError:
+        """Why it failed."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        touched: Global___TouchResponse | None = ...,
+        error: Global___BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "result", b"result", "touched", b"touched"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "key", b"key", "result", b"result", "touched", b"touched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["touched", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchTouchResult: _TypeAlias = BatchTouchResult  # noqa: Y015
+
+@_typing.final
+class GetOrLeaseRequest(_message.Message):
+    """Asks for an entry, ready to compute it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    LEASE_DURATION_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    FRESH_ONLY_FIELD_NUMBER: _builtins.int
+    IF_VERSION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    ttl_class: _builtins.str
+    """The class the value would be stored in; decides on early refresh. Unset: the default class."""
+    fresh_only: _builtins.bool
+    """Refuses values past their soft expiry, and waits for a fresh one instead."""
+    if_version: _builtins.int
+    """A version the caller holds already: answered by `not_modified` instead of the same bytes."""
+    @_builtins.property
+    def lease_duration(self) -> _duration_pb2.Duration:
+        """How long the caller may compute before the lease passes on: 10 milliseconds to 10 minutes.
+        Unset: 10 seconds. A holder that needs longer extends.
+        """
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long the caller will be held while another computes, up to a minute; never longer than the
+        call's deadline. Unset: until shortly before the deadline. Zero: not at all.
+        """
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        ttl_class: _builtins.str = ...,
+        lease_duration: _duration_pb2.Duration | None = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        fresh_only: _builtins.bool = ...,
+        if_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "if_version", b"if_version", "lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "fresh_only", b"fresh_only", "if_version", b"if_version", "key", b"key", "lease_duration", b"lease_duration", "namespace", b"namespace", "ttl_class", b"ttl_class", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__if_version: _TypeAlias = _typing.Literal["if_version"]  # noqa: Y015
+    _WhichOneofArgType__if_version: _TypeAlias = _typing.Literal["_if_version", b"_if_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__if_version) -> _WhichOneofReturnType__if_version | None: ...
+
+Global___GetOrLeaseRequest: _TypeAlias = GetOrLeaseRequest  # noqa: Y015
+
+@_typing.final
+class GetOrLeaseResponse(_message.Message):
+    """Holds what there is, and the lease if the caller is to compute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HIT_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
+    NOT_MODIFIED_FIELD_NUMBER: _builtins.int
+    MISS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    WAITED_FIELD_NUMBER: _builtins.int
+    waited: _builtins.bool
+    """True when the caller was held while another computed the value."""
+    @_builtins.property
+    def hit(self) -> Global___Entry:
+        """A fresh entry. With a lease: it will be stale soon, and the caller should refresh it now."""
+
+    @_builtins.property
+    def stale(self) -> Global___Entry:
+        """An entry past its soft expiry. With a lease: the caller should refresh it; without: another
+        does, or the last attempt failed a moment ago.
+        """
+
+    @_builtins.property
+    def negative(self) -> Global___Negative:
+        """The source is known to have nothing under this key."""
+
+    @_builtins.property
+    def not_modified(self) -> Global___NotModified:
+        """The entry still has the version that the caller holds."""
+
+    @_builtins.property
+    def miss(self) -> Global___Miss:
+        """Nothing, and why. With a lease: compute. Without: another computes and the wait is over, so
+        compute without storing, or come back.
+        """
+
+    @_builtins.property
+    def failed(self) -> Global___ComputationFailed:
+        """The last computation failed and nothing can be served."""
+
+    @_builtins.property
+    def lease(self) -> Global___Lease:
+        """Set when this caller is to compute, and nobody else meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        hit: Global___Entry | None = ...,
+        stale: Global___Entry | None = ...,
+        negative: Global___Negative | None = ...,
+        not_modified: Global___NotModified | None = ...,
+        miss: Global___Miss | None = ...,
+        failed: Global___ComputationFailed | None = ...,
+        lease: Global___Lease | None = ...,
+        waited: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "hit", b"hit", "lease", b"lease", "miss", b"miss", "negative", b"negative", "not_modified", b"not_modified", "result", b"result", "stale", b"stale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "hit", b"hit", "lease", b"lease", "miss", b"miss", "negative", b"negative", "not_modified", b"not_modified", "result", b"result", "stale", b"stale", "waited", b"waited"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["hit", "stale", "negative", "not_modified", "miss", "failed"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___GetOrLeaseResponse: _TypeAlias = GetOrLeaseResponse  # noqa: Y015
+
+@_typing.final
+class Negative(_message.Message):
+    """Says that the source has nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when that is believed."""
+
+    def __init__(
+        self,
+        *,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Negative: _TypeAlias = Negative  # noqa: Y015
+
+@_typing.final
+class NotModified(_message.Message):
+    """Says that the caller's copy is still right."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SOFT_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the entry ends; unset for one that never does."""
+
+    @_builtins.property
+    def soft_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """As in Entry."""
+
+    def __init__(
+        self,
+        *,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        soft_expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "soft_expire_time", b"soft_expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "soft_expire_time", b"soft_expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotModified: _TypeAlias = NotModified  # noqa: Y015
+
+@_typing.final
+class ComputationFailed(_message.Message):
+    """Says that the last computation of the entry failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """What its holder reported."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """After which time somebody will be allowed to try again."""
+
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "retry_after", b"retry_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputationFailed: _TypeAlias = ComputationFailed  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """The right to compute an entry, held by one caller at a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    STALE_VERSION_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    """Proves it. Opaque; good for this entry only."""
+    stale_version: _builtins.int
+    """The version of the entry it refreshes; unset when there was none to refresh."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it lasts from now."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.bytes = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        stale_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stale_version", b"_stale_version", "duration", b"duration", "stale_version", b"stale_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stale_version", b"_stale_version", "duration", b"duration", "stale_version", b"stale_version", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stale_version: _TypeAlias = _typing.Literal["stale_version"]  # noqa: Y015
+    _WhichOneofArgType__stale_version: _TypeAlias = _typing.Literal["_stale_version", b"_stale_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stale_version) -> _WhichOneofReturnType__stale_version | None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class FillRequest(_message.Message):
+    """Holds what was computed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    COMPUTE_DURATION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    lease_token: _builtins.bytes
+    """As given by GetOrLease. Required."""
+    ttl_class: _builtins.str
+    """As in SetRequest."""
+    @_builtins.property
+    def value(self) -> Global___FilledValue:
+        """A value, up to 1 MiB as in SetRequest."""
+
+    @_builtins.property
+    def unchanged(self) -> Global___UnchangedValue:
+        """The stale entry is still right: its bytes stay, its expiry starts anew."""
+
+    @_builtins.property
+    def negative(self) -> Global___FilledNegative:
+        """The source has nothing."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SetRequest. Unchanged values keep theirs."""
+
+    @_builtins.property
+    def compute_duration(self) -> _duration_pb2.Duration:
+        """How long the computation took: what a hit saves, and how early to refresh. Up to an hour."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        lease_token: _builtins.bytes = ...,
+        value: Global___FilledValue | None = ...,
+        unchanged: Global___UnchangedValue | None = ...,
+        negative: Global___FilledNegative | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        compute_duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "expiry", b"expiry", "negative", b"negative", "outcome", b"outcome", "ttl", b"ttl", "ttl_class", b"ttl_class", "unchanged", b"unchanged", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "expiry", b"expiry", "key", b"key", "lease_token", b"lease_token", "namespace", b"namespace", "negative", b"negative", "outcome", b"outcome", "tags", b"tags", "ttl", b"ttl", "ttl_class", b"ttl_class", "unchanged", b"unchanged", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "unchanged", "negative"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___FillRequest: _TypeAlias = FillRequest  # noqa: Y015
+
+@_typing.final
+class FilledValue(_message.Message):
+    """A computed value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    """The bytes to keep."""
+    content_type: _builtins.str
+    """As in SetRequest."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilledValue: _TypeAlias = FilledValue  # noqa: Y015
+
+@_typing.final
+class UnchangedValue(_message.Message):
+    """Confirms the value that is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version that was confirmed, as in `Lease.stale_version`. Required."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnchangedValue: _TypeAlias = UnchangedValue  # noqa: Y015
+
+@_typing.final
+class FilledNegative(_message.Message):
+    """Says that there is no value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilledNegative: _TypeAlias = FilledNegative  # noqa: Y015
+
+@_typing.final
+class FillResponse(_message.Message):
+    """Says what became of the fill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    outcome: Global___FillOutcome.ValueType
+    """Whether it was stored."""
+    version: _builtins.int
+    """The version the entry now has; zero unless stored."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends; unset unless stored, or for one that never does."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___FillOutcome.ValueType = ...,
+        version: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "outcome", b"outcome", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FillResponse: _TypeAlias = FillResponse  # noqa: Y015
+
+@_typing.final
+class ExtendRequest(_message.Message):
+    """Asks for more time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    LEASE_DURATION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    lease_token: _builtins.bytes
+    """As given by GetOrLease. Required."""
+    @_builtins.property
+    def lease_duration(self) -> _duration_pb2.Duration:
+        """How long it should last from now; as `lease_duration` in GetOrLeaseRequest."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        lease_token: _builtins.bytes = ...,
+        lease_duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lease_duration", b"lease_duration", "lease_token", b"lease_token", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendRequest: _TypeAlias = ExtendRequest  # noqa: Y015
+
+@_typing.final
+class ExtendResponse(_message.Message):
+    """Says whether the lease is still held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    held: _builtins.bool
+    """False when it was lost: the fill would be refused."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it lasts from now."""
+
+    def __init__(
+        self,
+        *,
+        held: _builtins.bool = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "held", b"held"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendResponse: _TypeAlias = ExtendResponse  # noqa: Y015
+
+@_typing.final
+class AbandonRequest(_message.Message):
+    """Gives a lease back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    THROTTLE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    lease_token: _builtins.bytes
+    """As given by GetOrLease. Required."""
+    error: _builtins.str
+    """What failed, up to 500 characters, for those who wait and for InspectEntry. Empty: nothing
+    failed, somebody else may compute at once.
+    """
+    @_builtins.property
+    def throttle(self) -> _duration_pb2.Duration:
+        """With an error: for how long nobody computes, up to 5 minutes. Unset: 1 second."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        lease_token: _builtins.bytes = ...,
+        error: _builtins.str = ...,
+        throttle: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["throttle", b"throttle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "key", b"key", "lease_token", b"lease_token", "namespace", b"namespace", "throttle", b"throttle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonRequest: _TypeAlias = AbandonRequest  # noqa: Y015
+
+@_typing.final
+class AbandonResponse(_message.Message):
+    """Says whether the lease was still held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    held: _builtins.bool
+    """False when it had been lost before."""
+    def __init__(
+        self,
+        *,
+        held: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonResponse: _TypeAlias = AbandonResponse  # noqa: Y015
+
+@_typing.final
+class IncrementRequest(_message.Message):
+    """Adds to a counter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    INITIAL_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    delta: _builtins.int
+    """What to add; negative to subtract. Unset: 1."""
+    initial: _builtins.int
+    """The value it is created with before adding. Unset: 0."""
+    ttl_class: _builtins.str
+    """As in SetRequest."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SetRequest; set when it is created."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        delta: _builtins.int | None = ...,
+        initial: _builtins.int = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "expiry", b"expiry", "initial", b"initial", "key", b"key", "namespace", b"namespace", "tags", b"tags", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
+    _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___IncrementRequest: _TypeAlias = IncrementRequest  # noqa: Y015
+
+@_typing.final
+class IncrementResponse(_message.Message):
+    """Holds the counter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    value: _builtins.int
+    """After adding."""
+    created: _builtins.bool
+    """True when this call created it."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends; unset for one that never does."""
+
+    def __init__(
+        self,
+        *,
+        value: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "expire_time", b"expire_time", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncrementResponse: _TypeAlias = IncrementResponse  # noqa: Y015
+
+@_typing.final
+class PushToListRequest(_message.Message):
+    """Adds to a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    end: Global___ListEnd.ValueType
+    """Where they go. Unset: the tail."""
+    max_length: _builtins.int
+    """The items kept at most: what is beyond falls off the other end. 1 to 10,000; unset: 10,000."""
+    ttl_class: _builtins.str
+    """As in SetRequest."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """1 to 1,000 items; together up to the size of a value. They stand in the list in this order at
+        the tail, and in reverse at the head, as if pushed one by one.
+        """
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SetRequest; set when it is created."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        items: _abc.Iterable[_builtins.bytes] | None = ...,
+        end: Global___ListEnd.ValueType = ...,
+        max_length: _builtins.int = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "expiry", b"expiry", "items", b"items", "key", b"key", "max_length", b"max_length", "namespace", b"namespace", "tags", b"tags", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___PushToListRequest: _TypeAlias = PushToListRequest  # noqa: Y015
+
+@_typing.final
+class PushToListResponse(_message.Message):
+    """Holds the list's new size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """Items in the list now."""
+    created: _builtins.bool
+    """True when this call created it."""
+    def __init__(
+        self,
+        *,
+        length: _builtins.int = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushToListResponse: _TypeAlias = PushToListResponse  # noqa: Y015
+
+@_typing.final
+class ReadListRequest(_message.Message):
+    """Asks for a part of a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    start: _builtins.int
+    """The first item, counted from 0 at the head; negative counts from the tail, -1 being the last."""
+    count: _builtins.int
+    """Items at most, 1 to 1,000. Unset: 1,000. An answer above 4 MiB is INVALID_ARGUMENT
+    (`BATCH_TOO_LARGE`).
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        start: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "key", b"key", "namespace", b"namespace", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadListRequest: _TypeAlias = ReadListRequest  # noqa: Y015
+
+@_typing.final
+class ReadListResponse(_message.Message):
+    """Holds a part of a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """Items in the whole list."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """From head to tail. Empty when there is no list."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[_builtins.bytes] | None = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadListResponse: _TypeAlias = ReadListResponse  # noqa: Y015
+
+@_typing.final
+class TrimListRequest(_message.Message):
+    """Cuts a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    start: _builtins.int
+    """The first item to keep, as in ReadListRequest."""
+    count: _builtins.int
+    """Items to keep at most, up to 10,000. Zero keeps none and removes the list."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        start: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "key", b"key", "namespace", b"namespace", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrimListRequest: _TypeAlias = TrimListRequest  # noqa: Y015
+
+@_typing.final
+class TrimListResponse(_message.Message):
+    """Holds the list's new size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """Items in the list now."""
+    def __init__(
+        self,
+        *,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrimListResponse: _TypeAlias = TrimListResponse  # noqa: Y015
+
+@_typing.final
+class AddToSetRequest(_message.Message):
+    """Adds to a set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    ttl_class: _builtins.str
+    """As in SetRequest."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """1 to 1,000 members; together up to the size of a value. A set holds up to 10,000: beyond,
+        RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`) and nothing is added.
+        """
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As in SetRequest."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SetRequest; set when it is created."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.bytes] | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        ttl_class: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiry", b"expiry", "key", b"key", "members", b"members", "namespace", b"namespace", "tags", b"tags", "ttl", b"ttl", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "ttl_class"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___AddToSetRequest: _TypeAlias = AddToSetRequest  # noqa: Y015
+
+@_typing.final
+class AddToSetResponse(_message.Message):
+    """Holds what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """Members that were not in the set before."""
+    size: _builtins.int
+    """Members in the set now."""
+    created: _builtins.bool
+    """True when this call created it."""
+    def __init__(
+        self,
+        *,
+        added: _builtins.int = ...,
+        size: _builtins.int = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "created", b"created", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddToSetResponse: _TypeAlias = AddToSetResponse  # noqa: Y015
+
+@_typing.final
+class RemoveFromSetRequest(_message.Message):
+    """Removes from a set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """1 to 1,000 members."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "members", b"members", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFromSetRequest: _TypeAlias = RemoveFromSetRequest  # noqa: Y015
+
+@_typing.final
+class RemoveFromSetResponse(_message.Message):
+    """Holds what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    removed: _builtins.int
+    """Members that were in the set before."""
+    size: _builtins.int
+    """Members in the set now; at zero the set is gone."""
+    def __init__(
+        self,
+        *,
+        removed: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFromSetResponse: _TypeAlias = RemoveFromSetResponse  # noqa: Y015
+
+@_typing.final
+class ListSetMembersRequest(_message.Message):
+    """Asks for the members of a set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    page_size: _builtins.int
+    """Members per page, about. 1 to 1,000; unset: 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSetMembersRequest: _TypeAlias = ListSetMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListSetMembersResponse(_message.Message):
+    """Holds a page of members."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty after the last."""
+    size: _builtins.int
+    """Members in the whole set."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """In no order. Empty when there is no set."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_builtins.bytes] | None = ...,
+        next_page_token: _builtins.str = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "next_page_token", b"next_page_token", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSetMembersResponse: _TypeAlias = ListSetMembersResponse  # noqa: Y015
+
+@_typing.final
+class CheckSetMembersRequest(_message.Message):
+    """Asks for membership."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """1 to 1,000 values."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "members", b"members", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSetMembersRequest: _TypeAlias = CheckSetMembersRequest  # noqa: Y015
+
+@_typing.final
+class CheckSetMembersResponse(_message.Message):
+    """Says who is a member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTAINED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """In the order of the request's values, one for each."""
+
+    def __init__(
+        self,
+        *,
+        contained: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contained", b"contained"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSetMembersResponse: _TypeAlias = CheckSetMembersResponse  # noqa: Y015
+
+@_typing.final
+class InvalidateRequest(_message.Message):
+    """Says what to invalidate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """All entries of a namespace: its name."""
+    @_builtins.property
+    def keys(self) -> Global___KeysTarget:
+        """Entries by their keys."""
+
+    @_builtins.property
+    def tags(self) -> Global___TagsTarget:
+        """All entries with any of some tags, in every namespace."""
+
+    @_builtins.property
+    def prefix(self) -> Global___PrefixTarget:
+        """All entries of a namespace whose key begins so."""
+
+    @_builtins.property
+    def event(self) -> Global___EventTarget:
+        """All entries that the policy says an event makes stale."""
+
+    def __init__(
+        self,
+        *,
+        keys: Global___KeysTarget | None = ...,
+        tags: Global___TagsTarget | None = ...,
+        prefix: Global___PrefixTarget | None = ...,
+        namespace: _builtins.str = ...,
+        event: Global___EventTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "keys", b"keys", "namespace", b"namespace", "prefix", b"prefix", "tags", b"tags", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "keys", b"keys", "namespace", b"namespace", "prefix", b"prefix", "tags", b"tags", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["keys", "tags", "prefix", "namespace", "event"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___InvalidateRequest: _TypeAlias = InvalidateRequest  # noqa: Y015
+
+@_typing.final
+class KeysTarget(_message.Message):
+    """Entries by their keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 keys, each as in GetRequest."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeysTarget: _TypeAlias = KeysTarget  # noqa: Y015
+
+@_typing.final
+class TagsTarget(_message.Message):
+    """Entries by their tags."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 100 tags, each as in SetRequest."""
+
+    def __init__(
+        self,
+        *,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagsTarget: _TypeAlias = TagsTarget  # noqa: Y015
+
+@_typing.final
+class PrefixTarget(_message.Message):
+    """Entries by the beginning of their keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    prefix: _builtins.str
+    """1 to 512 bytes of UTF-8 without control characters, taken literally: `*` is no wildcard.
+    Required.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefixTarget: _TypeAlias = PrefixTarget  # noqa: Y015
+
+@_typing.final
+class EventTarget(_message.Message):
+    """Entries by what happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """A type that the policy maps to tags, such as `membership.updated`. Required."""
+    @_builtins.property
+    def data(self) -> _struct_pb2.Struct:
+        """What the templates of the policy take their parts from. A part that is missing, or is neither
+        a string nor a number nor a boolean, is INVALID_ARGUMENT.
+        """
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        data: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventTarget: _TypeAlias = EventTarget  # noqa: Y015
+
+@_typing.final
+class InvalidateResponse(_message.Message):
+    """Says when the invalidation took place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its place in the order of the tenant's invalidations, as in WatchInvalidations."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tags that were invalidated: those asked for, or those the event stands for."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateResponse: _TypeAlias = InvalidateResponse  # noqa: Y015
+
+@_typing.final
+class WatchInvalidationsRequest(_message.Message):
+    """Begins to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """To go on where another stream ended: the epoch of its last message. Unset: from now on."""
+    sequence: _builtins.int
+    """And its last sequence. When what came since is not known any more, the stream begins with a
+    discontinuity.
+    """
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchInvalidationsRequest: _TypeAlias = WatchInvalidationsRequest  # noqa: Y015
+
+@_typing.final
+class WatchInvalidationsResponse(_message.Message):
+    """One message of the stream, in the order in which invalidations took place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SEQUENCE_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    INVALIDATION_FIELD_NUMBER: _builtins.int
+    DISCONTINUITY_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """Names the history that the sequence counts in; a new one means that the store lost it."""
+    sequence: _builtins.int
+    """The last invalidation that the receiver knows of after this message. Grows, with gaps."""
+    previous_sequence: _builtins.int
+    """The sequence of the last one before; one that the receiver does not know is a gap."""
+    @_builtins.property
+    def started(self) -> Global___Started:
+        """The stream is up: what is invalidated from here on will be told."""
+
+    @_builtins.property
+    def invalidation(self) -> Global___Invalidation:
+        """Entries have become stale."""
+
+    @_builtins.property
+    def discontinuity(self) -> Global___Discontinuity:
+        """Something may have been missed: drop every copy."""
+
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing was missed."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        previous_sequence: _builtins.int = ...,
+        started: Global___Started | None = ...,
+        invalidation: Global___Invalidation | None = ...,
+        discontinuity: Global___Discontinuity | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["discontinuity", b"discontinuity", "event", b"event", "heartbeat", b"heartbeat", "invalidation", b"invalidation", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discontinuity", b"discontinuity", "epoch", b"epoch", "event", b"event", "heartbeat", b"heartbeat", "invalidation", b"invalidation", "previous_sequence", b"previous_sequence", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "invalidation", "discontinuity", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchInvalidationsResponse: _TypeAlias = WatchInvalidationsResponse  # noqa: Y015
+
+@_typing.final
+class Started(_message.Message):
+    """Begins a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class Invalidation(_message.Message):
+    """What became stale. An entry whose `sequence` is not below the message's is not concerned, unless
+    it is named by its key.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    INVALIDATE_TIME_FIELD_NUMBER: _builtins.int
+    everything: _builtins.bool
+    """True for everything the tenant has."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryName]:
+        """Entries that were deleted, replaced or invalidated by key."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags."""
+
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrefixTarget]:
+        """Beginnings of keys."""
+
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whole namespaces."""
+
+    @_builtins.property
+    def invalidate_time(self) -> _timestamp_pb2.Timestamp:
+        """When it took place, by the store's clock; what passes until it is received is the delay."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___EntryName] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        prefixes: _abc.Iterable[Global___PrefixTarget] | None = ...,
+        namespaces: _abc.Iterable[_builtins.str] | None = ...,
+        everything: _builtins.bool = ...,
+        invalidate_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invalidate_time", b"invalidate_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "everything", b"everything", "invalidate_time", b"invalidate_time", "namespaces", b"namespaces", "prefixes", b"prefixes", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invalidation: _TypeAlias = Invalidation  # noqa: Y015
+
+@_typing.final
+class EntryName(_message.Message):
+    """Names an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Its namespace."""
+    key: _builtins.str
+    """Its key."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryName: _TypeAlias = EntryName  # noqa: Y015
+
+@_typing.final
+class Discontinuity(_message.Message):
+    """Something may have been missed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """Why, for logs."""
+    def __init__(
+        self,
+        *,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Discontinuity: _TypeAlias = Discontinuity  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """Nothing was missed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class GetStatsRequest(_message.Message):
+    """Asks for statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Only this namespace. Unset: all."""
+    ttl_class: _builtins.str
+    """Only this class. Unset: all."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back from now, in whole minutes, 1 minute to 24 hours. Unset: 1 hour."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        ttl_class: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "ttl_class", b"ttl_class", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsRequest: _TypeAlias = GetStatsRequest  # noqa: Y015
+
+@_typing.final
+class GetStatsResponse(_message.Message):
+    """Holds statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    TARGET_HIT_RATE_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    target_hit_rate: _builtins.float
+    """The hit rate to aim for, 0 to 1."""
+    @_builtins.property
+    def total(self) -> Global___Stats:
+        """All that was asked for together."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsGroup]:
+        """By namespace and class, the most read first; at most 200."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaUsage]:
+        """What the tenant holds now and may hold."""
+
+    def __init__(
+        self,
+        *,
+        total: Global___Stats | None = ...,
+        groups: _abc.Iterable[Global___StatsGroup] | None = ...,
+        target_hit_rate: _builtins.float = ...,
+        quotas: _abc.Iterable[Global___QuotaUsage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "quotas", b"quotas", "target_hit_rate", b"target_hit_rate", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class StatsGroup(_message.Message):
+    """What was counted for one namespace and class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    TTL_CLASS_FIELD_NUMBER: _builtins.int
+    STATS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    ttl_class: _builtins.str
+    """The class; empty where none is known: misses of callers that named none, TTLs of their own."""
+    @_builtins.property
+    def stats(self) -> Global___Stats:
+        """The figures."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        ttl_class: _builtins.str = ...,
+        stats: Global___Stats | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stats", b"stats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "stats", b"stats", "ttl_class", b"ttl_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatsGroup: _TypeAlias = StatsGroup  # noqa: Y015
+
+@_typing.final
+class Stats(_message.Message):
+    """What was counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    STALE_HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    MISS_COUNTS_FIELD_NUMBER: _builtins.int
+    HIT_RATE_FIELD_NUMBER: _builtins.int
+    COMPUTATIONS_FIELD_NUMBER: _builtins.int
+    COMPUTATIONS_SAVED_FIELD_NUMBER: _builtins.int
+    TIME_SAVED_FIELD_NUMBER: _builtins.int
+    FILLS_REFUSED_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Reads that gave back a value, stale ones and negatives included."""
+    stale_hits: _builtins.int
+    """Hits that were past their soft expiry."""
+    misses: _builtins.int
+    """Reads that did not."""
+    hit_rate: _builtins.float
+    """Hits by hits and misses; 0 when there were none."""
+    computations: _builtins.int
+    """Computations that took place: fills that were stored."""
+    computations_saved: _builtins.int
+    """Computations that were not needed: hits on computed values, and callers that waited for another."""
+    fills_refused: _builtins.int
+    """Fills that were refused."""
+    @_builtins.property
+    def miss_counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissCount]:
+        """Misses by their reason."""
+
+    @_builtins.property
+    def time_saved(self) -> _duration_pb2.Duration:
+        """The time those would have taken."""
+
+    def __init__(
+        self,
+        *,
+        hits: _builtins.int = ...,
+        stale_hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        miss_counts: _abc.Iterable[Global___MissCount] | None = ...,
+        hit_rate: _builtins.float = ...,
+        computations: _builtins.int = ...,
+        computations_saved: _builtins.int = ...,
+        time_saved: _duration_pb2.Duration | None = ...,
+        fills_refused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_saved", b"time_saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["computations", b"computations", "computations_saved", b"computations_saved", "fills_refused", b"fills_refused", "hit_rate", b"hit_rate", "hits", b"hits", "miss_counts", b"miss_counts", "misses", b"misses", "stale_hits", b"stale_hits", "time_saved", b"time_saved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stats: _TypeAlias = Stats  # noqa: Y015
+
+@_typing.final
+class MissCount(_message.Message):
+    """How often one reason was given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    reason: Global___MissReason.ValueType
+    """The reason."""
+    count: _builtins.int
+    """Misses for it."""
+    def __init__(
+        self,
+        *,
+        reason: Global___MissReason.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissCount: _TypeAlias = MissCount  # noqa: Y015
+
+@_typing.final
+class QuotaUsage(_message.Message):
+    """What a tenant holds of something that is bounded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    quota: _builtins.str
+    """`entries`, `bytes`, or `bytes of class <name>`."""
+    used: _builtins.int
+    """What it holds now; entries that were evicted by the store count until they would have ended."""
+    limit: _builtins.int
+    """What it may hold; 0 for no bound."""
+    def __init__(
+        self,
+        *,
+        quota: _builtins.str = ...,
+        used: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "quota", b"quota", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaUsage: _TypeAlias = QuotaUsage  # noqa: Y015
+
+@_typing.final
+class ListClassesRequest(_message.Message):
+    """Asks for the classes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClassesRequest: _TypeAlias = ListClassesRequest  # noqa: Y015
+
+@_typing.final
+class ListClassesResponse(_message.Message):
+    """Holds the classes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASSES_FIELD_NUMBER: _builtins.int
+    DEFAULT_CLASS_FIELD_NUMBER: _builtins.int
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    POLICY_ERROR_FIELD_NUMBER: _builtins.int
+    default_class: _builtins.str
+    """The class of writes that name none."""
+    policy_error: _builtins.str
+    """What is wrong with the policy file, when a change to it was refused and the old one stays."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TtlClass]:
+        """In the order of the policy file."""
+
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The types of events that Invalidate knows."""
+
+    def __init__(
+        self,
+        *,
+        classes: _abc.Iterable[Global___TtlClass] | None = ...,
+        default_class: _builtins.str = ...,
+        event_types: _abc.Iterable[_builtins.str] | None = ...,
+        policy_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "default_class", b"default_class", "event_types", b"event_types", "policy_error", b"policy_error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClassesResponse: _TypeAlias = ListClassesResponse  # noqa: Y015
+
+@_typing.final
+class TtlClass(_message.Message):
+    """One class of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    SOFT_TTL_FIELD_NUMBER: _builtins.int
+    NEGATIVE_TTL_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
+    EARLY_REFRESH_FIELD_NUMBER: _builtins.int
+    NEAR_MAX_AGE_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    jitter: _builtins.float
+    """By which share both are shortened at random, 0 to 0.5."""
+    early_refresh: _builtins.float
+    """How eagerly it is refreshed early; 0 never, 1 as the XFetch paper advises."""
+    max_bytes: _builtins.int
+    """For a permanent class: the bytes a tenant may hold before its least recently used entries go."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long its entries live; unset for permanent ones."""
+
+    @_builtins.property
+    def soft_ttl(self) -> _duration_pb2.Duration:
+        """For how long they are fresh; unset: until their end."""
+
+    @_builtins.property
+    def negative_ttl(self) -> _duration_pb2.Duration:
+        """How long it is believed that the source has nothing."""
+
+    @_builtins.property
+    def near_max_age(self) -> _duration_pb2.Duration:
+        """How long clients may keep a copy; unset: not at all."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        soft_ttl: _duration_pb2.Duration | None = ...,
+        negative_ttl: _duration_pb2.Duration | None = ...,
+        jitter: _builtins.float = ...,
+        early_refresh: _builtins.float = ...,
+        near_max_age: _duration_pb2.Duration | None = ...,
+        max_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["near_max_age", b"near_max_age", "negative_ttl", b"negative_ttl", "soft_ttl", b"soft_ttl", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["early_refresh", b"early_refresh", "jitter", b"jitter", "max_bytes", b"max_bytes", "name", b"name", "near_max_age", b"near_max_age", "negative_ttl", b"negative_ttl", "soft_ttl", b"soft_ttl", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TtlClass: _TypeAlias = TtlClass  # noqa: Y015
+
+@_typing.final
+class InspectEntryRequest(_message.Message):
+    """Names the entry to inspect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """As in GetRequest. Required."""
+    key: _builtins.str
+    """As in GetRequest. Required."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectEntryRequest: _TypeAlias = InspectEntryRequest  # noqa: Y015
+
+@_typing.final
+class InspectEntryResponse(_message.Message):
+    """Tells what is known of an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    MISS_REASON_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    VALUE_BYTES_FIELD_NUMBER: _builtins.int
+    COMPUTE_DURATION_FIELD_NUMBER: _builtins.int
+    LAST_MISS_REASON_FIELD_NUMBER: _builtins.int
+    LEASE_REMAINING_FIELD_NUMBER: _builtins.int
+    COMPUTATION_ERROR_FIELD_NUMBER: _builtins.int
+    state: Global___EntryState.ValueType
+    """Whether a read would find it now."""
+    miss_reason: Global___MissReason.ValueType
+    """For one that a read would not find: why."""
+    kind: Global___EntryKind.ValueType
+    """What it is."""
+    value_bytes: _builtins.int
+    """The size of the value; for lists and sets of all their items."""
+    last_miss_reason: Global___MissReason.ValueType
+    """Why it was missed before it was computed, if it was."""
+    computation_error: _builtins.str
+    """What the last computation failed with, while others are kept from trying."""
+    @_builtins.property
+    def entry(self) -> Global___Entry:
+        """The entry without its value; unset when nothing is stored."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """Time since it was written or confirmed."""
+
+    @_builtins.property
+    def compute_duration(self) -> _duration_pb2.Duration:
+        """How long its computation took; zero for what was not computed."""
+
+    @_builtins.property
+    def lease_remaining(self) -> _duration_pb2.Duration:
+        """How long the lease on it lasts; unset when nobody computes it."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___EntryState.ValueType = ...,
+        miss_reason: Global___MissReason.ValueType = ...,
+        entry: Global___Entry | None = ...,
+        kind: Global___EntryKind.ValueType = ...,
+        age: _duration_pb2.Duration | None = ...,
+        value_bytes: _builtins.int = ...,
+        compute_duration: _duration_pb2.Duration | None = ...,
+        last_miss_reason: Global___MissReason.ValueType = ...,
+        lease_remaining: _duration_pb2.Duration | None = ...,
+        computation_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "compute_duration", b"compute_duration", "entry", b"entry", "lease_remaining", b"lease_remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "computation_error", b"computation_error", "compute_duration", b"compute_duration", "entry", b"entry", "kind", b"kind", "last_miss_reason", b"last_miss_reason", "lease_remaining", b"lease_remaining", "miss_reason", b"miss_reason", "state", b"state", "value_bytes", b"value_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectEntryResponse: _TypeAlias = InspectEntryResponse  # noqa: Y015

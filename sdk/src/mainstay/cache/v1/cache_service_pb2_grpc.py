@@ -26,11 +26,19 @@ if _version_not_supported:
 
 
 class CacheServiceStub(object):
-    """Stores bytes for a while and gives them back.
+    """Stores bytes for a while and gives them back; computes nothing itself, but sees to it that one
+    caller at a time does.
 
     The tenant comes from the call's metadata (`x-mainstay-tenant`); no method can reach another
     tenant's entries. When the store behind the cache is gone every method fails with UNAVAILABLE,
-    reason `CACHE_UNAVAILABLE`, within a bounded time: read from the source and go on.
+    reason `CACHE_UNAVAILABLE`, within a bounded time. What a caller does then is said at each method;
+    for reads it is always: read from the source and go on.
+
+    Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
+    Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
+    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
+    the same entry all the time: nothing changed, try again.
     """
 
     def __init__(self, channel):
@@ -54,56 +62,385 @@ class CacheServiceStub(object):
                 request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.Touch = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/Touch',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TouchRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TouchResponse.FromString,
+                _registered_method=True)
         self.BatchGet = channel.unary_unary(
                 '/mainstay.cache.v1.CacheService/BatchGet',
                 request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetRequest.SerializeToString,
                 response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetResponse.FromString,
                 _registered_method=True)
+        self.BatchSet = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/BatchSet',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchSetRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchSetResponse.FromString,
+                _registered_method=True)
+        self.BatchDelete = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/BatchDelete',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchDeleteRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchDeleteResponse.FromString,
+                _registered_method=True)
+        self.BatchTouch = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/BatchTouch',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchTouchRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchTouchResponse.FromString,
+                _registered_method=True)
+        self.GetOrLease = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/GetOrLease',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetOrLeaseRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetOrLeaseResponse.FromString,
+                _registered_method=True)
+        self.Fill = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/Fill',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.FillRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.FillResponse.FromString,
+                _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/Extend',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ExtendResponse.FromString,
+                _registered_method=True)
+        self.Abandon = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/Abandon',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AbandonRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AbandonResponse.FromString,
+                _registered_method=True)
+        self.Increment = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/Increment',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.IncrementRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.IncrementResponse.FromString,
+                _registered_method=True)
+        self.PushToList = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/PushToList',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.PushToListRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.PushToListResponse.FromString,
+                _registered_method=True)
+        self.ReadList = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/ReadList',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ReadListRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ReadListResponse.FromString,
+                _registered_method=True)
+        self.TrimList = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/TrimList',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TrimListRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TrimListResponse.FromString,
+                _registered_method=True)
+        self.AddToSet = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/AddToSet',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AddToSetRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AddToSetResponse.FromString,
+                _registered_method=True)
+        self.RemoveFromSet = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/RemoveFromSet',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.RemoveFromSetRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.RemoveFromSetResponse.FromString,
+                _registered_method=True)
+        self.ListSetMembers = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/ListSetMembers',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListSetMembersRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListSetMembersResponse.FromString,
+                _registered_method=True)
+        self.CheckSetMembers = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/CheckSetMembers',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.CheckSetMembersRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.CheckSetMembersResponse.FromString,
+                _registered_method=True)
+        self.Invalidate = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/Invalidate',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InvalidateRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InvalidateResponse.FromString,
+                _registered_method=True)
+        self.WatchInvalidations = channel.unary_stream(
+                '/mainstay.cache.v1.CacheService/WatchInvalidations',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.WatchInvalidationsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.WatchInvalidationsResponse.FromString,
+                _registered_method=True)
+        self.GetStats = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/GetStats',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.FromString,
+                _registered_method=True)
+        self.ListClasses = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/ListClasses',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListClassesRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListClassesResponse.FromString,
+                _registered_method=True)
+        self.InspectEntry = channel.unary_unary(
+                '/mainstay.cache.v1.CacheService/InspectEntry',
+                request_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InspectEntryRequest.SerializeToString,
+                response_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InspectEntryResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer(object):
-    """Stores bytes for a while and gives them back.
+    """Stores bytes for a while and gives them back; computes nothing itself, but sees to it that one
+    caller at a time does.
 
     The tenant comes from the call's metadata (`x-mainstay-tenant`); no method can reach another
     tenant's entries. When the store behind the cache is gone every method fails with UNAVAILABLE,
-    reason `CACHE_UNAVAILABLE`, within a bounded time: read from the source and go on.
+    reason `CACHE_UNAVAILABLE`, within a bounded time. What a caller does then is said at each method;
+    for reads it is always: read from the source and go on.
+
+    Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
+    Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
+    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
+    the same entry all the time: nothing changed, try again.
     """
 
     def Get(self, request, context):
         """Reads one entry. A miss is an answer, not an error.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`),
-        UNAVAILABLE (`CACHE_UNAVAILABLE`).
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set.
+        Cache down: read from the source and go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Set(self, request, context):
-        """Writes one entry and replaces what stood there, its expiry included.
+        """Writes one entry and replaces what stood there, its expiry and tags included. A lease on the
+        entry is void from then on.
 
-        The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-        bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
-        or `CACHE_FULL` when the store has no room and evicts nothing).
+        Without a condition the last write wins, so a repeat is harmless. ABORTED (`CONDITION_UNMET`)
+        when the entry is not as the condition says. Cache down: go on without caching; if an older value
+        may be cached, retry or invalidate later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Removes one entry. Removing what is not there succeeds.
+        """Removes one entry, of any kind, and voids a lease on it: who computes it now cannot store it.
+        Removing what is not there succeeds.
 
-        May be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+        May be retried. Cache down: the old value may still be served; retry until it succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Touch(self, request, context):
+        """Gives an entry a new expiry, counted from now, and leaves its value alone.
+
+        May be retried. FAILED_PRECONDITION (`WRITE_ANEW`) where an entry that ends would become a
+        permanent one, or the other way round. Cache down: the entry ends when it would have; go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGet(self, request, context):
-        """Reads up to 1,000 entries of one namespace in one round trip.
+        """Reads up to 1,000 entries of one namespace. Each is read by itself: a batch is no snapshot.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
-        `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
+        Has no side effects and may be retried. INVALID_ARGUMENT (`BATCH_TOO_LARGE`) when the answer
+        would not fit into a message. Cache down: as for Get.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchSet(self, request, context):
+        """Writes up to 1,000 entries of one namespace, each by itself; what fails is told for each.
+
+        May be retried as Set may. Cache down: as for Set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchDelete(self, request, context):
+        """Removes up to 1,000 entries of one namespace.
+
+        May be retried. Cache down: as for Delete.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchTouch(self, request, context):
+        """Gives up to 1,000 entries of one namespace a new expiry.
+
+        May be retried. Cache down: as for Touch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrLease(self, request, context):
+        """Reads one entry, or makes the caller the one who computes it.
+
+        The first caller to miss gets a lease and must answer with Fill or Abandon. The others are held
+        until the value is there, the lease passes to one of them, or their `wait` is over; where a
+        stale value may be served they get it at once. Nobody polls.
+
+        A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+        Cache down: compute, use the value and go on; nothing is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fill(self, request, context):
+        """Stores what the holder of a lease has computed, and wakes those who wait.
+
+        A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
+        the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
+        (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
+        not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
+        permanent: fill it with a value. Not retried after success:
+        the repeat answers LEASE_LOST. Cache down: use the value and go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extend(self, request, context):
+        """Lengthens a lease whose computation takes longer, up to an hour in all.
+
+        May be retried. Cache down: go on computing; the lease may be lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Abandon(self, request, context):
+        """Gives a lease back without a value, so that somebody else may compute at once; or reports that
+        the computation failed, so that for a while nobody tries and a stale value is served.
+
+        May be retried. Cache down: go on; the lease ends by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Increment(self, request, context):
+        """Adds to a counter and returns its new value; creates it when it is not there.
+
+        Not idempotent: do not repeat one that may have arrived. FAILED_PRECONDITION (`WRONG_KIND`)
+        where something else stands. Beyond 64 bits INVALID_ARGUMENT (`COUNTER_OVERFLOW`), and nothing
+        changes. Cache down: the count is unknown; go on without.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushToList(self, request, context):
+        """Adds items to one end of a list; creates it when it is not there.
+
+        Not idempotent. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: nothing was added, or it is not
+        known; go on without.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadList(self, request, context):
+        """Reads a part of a list.
+
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+        from the source.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrimList(self, request, context):
+        """Keeps a part of a list and drops the rest.
+
+        May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: trim later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddToSet(self, request, context):
+        """Adds members to a set; creates it when it is not there.
+
+        May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry or go on without.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveFromSet(self, request, context):
+        """Removes members from a set.
+
+        May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSetMembers(self, request, context):
+        """Reads the members of a set, page by page, in no order. A member that is there all the while is
+        returned at least once; one page may repeat members of another while the set changes.
+
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+        from the source.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckSetMembers(self, request, context):
+        """Says which of some values are members of a set.
+
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: ask the
+        source.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Invalidate(self, request, context):
+        """Makes entries stale for good: by key, tag, prefix, namespace, or by what an event of the policy
+        stands for. Costs the same whatever the number of entries.
+
+        Once it has answered, no read through the service returns a value that was written, or whose
+        computation began, before it. May be retried. NOT_FOUND (`EVENT_UNKNOWN`) for an event type that
+        the policy does not map. Cache down: nothing was promised; retry until it succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchInvalidations(self, request, context):
+        """Tells what is invalidated from now on, for those who keep copies near them.
+
+        Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
+        every second; a `discontinuity` that something may have been: drop every copy. A stream that
+        breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
+        (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStats(self, request, context):
+        """Counts hits, misses with their reasons, and what the cache saved, over all replicas.
+
+        Has no side effects and may be retried. Cache down: ask again later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClasses(self, request, context):
+        """Lists the classes of the cache policy in force.
+
+        Has no side effects; needs no store and answers while it is down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InspectEntry(self, request, context):
+        """Tells all that is known of one entry but its value, for people.
+
+        Has no side effects and does not count as a read. Cache down: ask again later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,10 +464,115 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.DeleteRequest.FromString,
                     response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.DeleteResponse.SerializeToString,
             ),
+            'Touch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Touch,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TouchRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TouchResponse.SerializeToString,
+            ),
             'BatchGet': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGet,
                     request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetRequest.FromString,
                     response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetResponse.SerializeToString,
+            ),
+            'BatchSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSet,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchSetRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchSetResponse.SerializeToString,
+            ),
+            'BatchDelete': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDelete,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchDeleteRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchDeleteResponse.SerializeToString,
+            ),
+            'BatchTouch': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchTouch,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchTouchRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchTouchResponse.SerializeToString,
+            ),
+            'GetOrLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrLease,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetOrLeaseRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetOrLeaseResponse.SerializeToString,
+            ),
+            'Fill': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fill,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.FillRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.FillResponse.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ExtendRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ExtendResponse.SerializeToString,
+            ),
+            'Abandon': grpc.unary_unary_rpc_method_handler(
+                    servicer.Abandon,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AbandonRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AbandonResponse.SerializeToString,
+            ),
+            'Increment': grpc.unary_unary_rpc_method_handler(
+                    servicer.Increment,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.IncrementRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.IncrementResponse.SerializeToString,
+            ),
+            'PushToList': grpc.unary_unary_rpc_method_handler(
+                    servicer.PushToList,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.PushToListRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.PushToListResponse.SerializeToString,
+            ),
+            'ReadList': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadList,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ReadListRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ReadListResponse.SerializeToString,
+            ),
+            'TrimList': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrimList,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TrimListRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TrimListResponse.SerializeToString,
+            ),
+            'AddToSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddToSet,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AddToSetRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AddToSetResponse.SerializeToString,
+            ),
+            'RemoveFromSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveFromSet,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.RemoveFromSetRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.RemoveFromSetResponse.SerializeToString,
+            ),
+            'ListSetMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSetMembers,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListSetMembersRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListSetMembersResponse.SerializeToString,
+            ),
+            'CheckSetMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSetMembers,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.CheckSetMembersRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.CheckSetMembersResponse.SerializeToString,
+            ),
+            'Invalidate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invalidate,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InvalidateRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'WatchInvalidations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchInvalidations,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.WatchInvalidationsRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.WatchInvalidationsResponse.SerializeToString,
+            ),
+            'GetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStats,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'ListClasses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClasses,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListClassesRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListClassesResponse.SerializeToString,
+            ),
+            'InspectEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectEntry,
+                    request_deserializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InspectEntryRequest.FromString,
+                    response_serializer=mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InspectEntryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,11 +583,19 @@ def add_CacheServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CacheService(object):
-    """Stores bytes for a while and gives them back.
+    """Stores bytes for a while and gives them back; computes nothing itself, but sees to it that one
+    caller at a time does.
 
     The tenant comes from the call's metadata (`x-mainstay-tenant`); no method can reach another
     tenant's entries. When the store behind the cache is gone every method fails with UNAVAILABLE,
-    reason `CACHE_UNAVAILABLE`, within a bounded time: read from the source and go on.
+    reason `CACHE_UNAVAILABLE`, within a bounded time. What a caller does then is said at each method;
+    for reads it is always: read from the source and go on.
+
+    Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
+    Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
+    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
+    the same entry all the time: nothing changed, try again.
     """
 
     @staticmethod
@@ -230,6 +680,33 @@ class CacheService(object):
             _registered_method=True)
 
     @staticmethod
+    def Touch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/Touch',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TouchRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TouchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def BatchGet(request,
             target,
             options=(),
@@ -246,6 +723,546 @@ class CacheService(object):
             '/mainstay.cache.v1.CacheService/BatchGet',
             mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetRequest.SerializeToString,
             mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/BatchSet',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchSetRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDelete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/BatchDelete',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchDeleteRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchDeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchTouch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/BatchTouch',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchTouchRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.BatchTouchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/GetOrLease',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetOrLeaseRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetOrLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/Fill',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.FillRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.FillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/Extend',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ExtendRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ExtendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Abandon(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/Abandon',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AbandonRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AbandonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Increment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/Increment',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.IncrementRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.IncrementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushToList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/PushToList',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.PushToListRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.PushToListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/ReadList',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ReadListRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ReadListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrimList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/TrimList',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TrimListRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.TrimListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddToSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/AddToSet',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AddToSetRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.AddToSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveFromSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/RemoveFromSet',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.RemoveFromSetRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.RemoveFromSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSetMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/ListSetMembers',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListSetMembersRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListSetMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSetMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/CheckSetMembers',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.CheckSetMembersRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.CheckSetMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invalidate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/Invalidate',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InvalidateRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchInvalidations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/WatchInvalidations',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.WatchInvalidationsRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.WatchInvalidationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/GetStats',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClasses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/ListClasses',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListClassesRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.ListClassesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.cache.v1.CacheService/InspectEntry',
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InspectEntryRequest.SerializeToString,
+            mainstay_dot_cache_dot_v1_dot_cache__service__pb2.InspectEntryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,11 +27,19 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CacheServiceStub:
-    """Stores bytes for a while and gives them back.
+    """Stores bytes for a while and gives them back; computes nothing itself, but sees to it that one
+    caller at a time does.
 
     The tenant comes from the call's metadata (`x-mainstay-tenant`); no method can reach another
     tenant's entries. When the store behind the cache is gone every method fails with UNAVAILABLE,
-    reason `CACHE_UNAVAILABLE`, within a bounded time: read from the source and go on.
+    reason `CACHE_UNAVAILABLE`, within a bounded time. What a caller does then is said at each method;
+    for reads it is always: read from the source and go on.
+
+    Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
+    Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
+    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
+    the same entry all the time: nothing changed, try again.
     """
 
     @_typing.overload
@@ -41,69 +49,349 @@ class CacheServiceStub:
     Get: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.GetRequest, _cache_service_pb2.GetResponse]
     """Reads one entry. A miss is an answer, not an error.
 
-    Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`),
-    UNAVAILABLE (`CACHE_UNAVAILABLE`).
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set.
+    Cache down: read from the source and go on.
     """
     Set: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.SetRequest, _cache_service_pb2.SetResponse]
-    """Writes one entry and replaces what stood there, its expiry included.
+    """Writes one entry and replaces what stood there, its expiry and tags included. A lease on the
+    entry is void from then on.
 
-    The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-    bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
-    or `CACHE_FULL` when the store has no room and evicts nothing).
+    Without a condition the last write wins, so a repeat is harmless. ABORTED (`CONDITION_UNMET`)
+    when the entry is not as the condition says. Cache down: go on without caching; if an older value
+    may be cached, retry or invalidate later.
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.DeleteRequest, _cache_service_pb2.DeleteResponse]
-    """Removes one entry. Removing what is not there succeeds.
+    """Removes one entry, of any kind, and voids a lease on it: who computes it now cannot store it.
+    Removing what is not there succeeds.
 
-    May be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+    May be retried. Cache down: the old value may still be served; retry until it succeeds.
+    """
+    Touch: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.TouchRequest, _cache_service_pb2.TouchResponse]
+    """Gives an entry a new expiry, counted from now, and leaves its value alone.
+
+    May be retried. FAILED_PRECONDITION (`WRITE_ANEW`) where an entry that ends would become a
+    permanent one, or the other way round. Cache down: the entry ends when it would have; go on.
     """
     BatchGet: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchGetRequest, _cache_service_pb2.BatchGetResponse]
-    """Reads up to 1,000 entries of one namespace in one round trip.
+    """Reads up to 1,000 entries of one namespace. Each is read by itself: a batch is no snapshot.
 
-    Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
-    `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
+    Has no side effects and may be retried. INVALID_ARGUMENT (`BATCH_TOO_LARGE`) when the answer
+    would not fit into a message. Cache down: as for Get.
+    """
+    BatchSet: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchSetRequest, _cache_service_pb2.BatchSetResponse]
+    """Writes up to 1,000 entries of one namespace, each by itself; what fails is told for each.
+
+    May be retried as Set may. Cache down: as for Set.
+    """
+    BatchDelete: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchDeleteRequest, _cache_service_pb2.BatchDeleteResponse]
+    """Removes up to 1,000 entries of one namespace.
+
+    May be retried. Cache down: as for Delete.
+    """
+    BatchTouch: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.BatchTouchRequest, _cache_service_pb2.BatchTouchResponse]
+    """Gives up to 1,000 entries of one namespace a new expiry.
+
+    May be retried. Cache down: as for Touch.
+    """
+    GetOrLease: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.GetOrLeaseRequest, _cache_service_pb2.GetOrLeaseResponse]
+    """Reads one entry, or makes the caller the one who computes it.
+
+    The first caller to miss gets a lease and must answer with Fill or Abandon. The others are held
+    until the value is there, the lease passes to one of them, or their `wait` is over; where a
+    stale value may be served they get it at once. Nobody polls.
+
+    A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+    Cache down: compute, use the value and go on; nothing is stored.
+    """
+    Fill: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.FillRequest, _cache_service_pb2.FillResponse]
+    """Stores what the holder of a lease has computed, and wakes those who wait.
+
+    A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
+    the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
+    (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
+    not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
+    permanent: fill it with a value. Not retried after success:
+    the repeat answers LEASE_LOST. Cache down: use the value and go on.
+    """
+    Extend: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ExtendRequest, _cache_service_pb2.ExtendResponse]
+    """Lengthens a lease whose computation takes longer, up to an hour in all.
+
+    May be retried. Cache down: go on computing; the lease may be lost.
+    """
+    Abandon: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.AbandonRequest, _cache_service_pb2.AbandonResponse]
+    """Gives a lease back without a value, so that somebody else may compute at once; or reports that
+    the computation failed, so that for a while nobody tries and a stale value is served.
+
+    May be retried. Cache down: go on; the lease ends by itself.
+    """
+    Increment: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.IncrementRequest, _cache_service_pb2.IncrementResponse]
+    """Adds to a counter and returns its new value; creates it when it is not there.
+
+    Not idempotent: do not repeat one that may have arrived. FAILED_PRECONDITION (`WRONG_KIND`)
+    where something else stands. Beyond 64 bits INVALID_ARGUMENT (`COUNTER_OVERFLOW`), and nothing
+    changes. Cache down: the count is unknown; go on without.
+    """
+    PushToList: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.PushToListRequest, _cache_service_pb2.PushToListResponse]
+    """Adds items to one end of a list; creates it when it is not there.
+
+    Not idempotent. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: nothing was added, or it is not
+    known; go on without.
+    """
+    ReadList: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ReadListRequest, _cache_service_pb2.ReadListResponse]
+    """Reads a part of a list.
+
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+    from the source.
+    """
+    TrimList: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.TrimListRequest, _cache_service_pb2.TrimListResponse]
+    """Keeps a part of a list and drops the rest.
+
+    May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: trim later.
+    """
+    AddToSet: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.AddToSetRequest, _cache_service_pb2.AddToSetResponse]
+    """Adds members to a set; creates it when it is not there.
+
+    May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry or go on without.
+    """
+    RemoveFromSet: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.RemoveFromSetRequest, _cache_service_pb2.RemoveFromSetResponse]
+    """Removes members from a set.
+
+    May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry.
+    """
+    ListSetMembers: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ListSetMembersRequest, _cache_service_pb2.ListSetMembersResponse]
+    """Reads the members of a set, page by page, in no order. A member that is there all the while is
+    returned at least once; one page may repeat members of another while the set changes.
+
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+    from the source.
+    """
+    CheckSetMembers: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.CheckSetMembersRequest, _cache_service_pb2.CheckSetMembersResponse]
+    """Says which of some values are members of a set.
+
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: ask the
+    source.
+    """
+    Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]
+    """Makes entries stale for good: by key, tag, prefix, namespace, or by what an event of the policy
+    stands for. Costs the same whatever the number of entries.
+
+    Once it has answered, no read through the service returns a value that was written, or whose
+    computation began, before it. May be retried. NOT_FOUND (`EVENT_UNKNOWN`) for an event type that
+    the policy does not map. Cache down: nothing was promised; retry until it succeeds.
+    """
+    WatchInvalidations: _grpc.UnaryStreamMultiCallable[_cache_service_pb2.WatchInvalidationsRequest, _cache_service_pb2.WatchInvalidationsResponse]
+    """Tells what is invalidated from now on, for those who keep copies near them.
+
+    Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
+    every second; a `discontinuity` that something may have been: drop every copy. A stream that
+    breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
+    (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+    """
+    GetStats: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.GetStatsRequest, _cache_service_pb2.GetStatsResponse]
+    """Counts hits, misses with their reasons, and what the cache saved, over all replicas.
+
+    Has no side effects and may be retried. Cache down: ask again later.
+    """
+    ListClasses: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ListClassesRequest, _cache_service_pb2.ListClassesResponse]
+    """Lists the classes of the cache policy in force.
+
+    Has no side effects; needs no store and answers while it is down.
+    """
+    InspectEntry: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InspectEntryRequest, _cache_service_pb2.InspectEntryResponse]
+    """Tells all that is known of one entry but its value, for people.
+
+    Has no side effects and does not count as a read. Cache down: ask again later.
     """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
-    """Stores bytes for a while and gives them back.
+    """Stores bytes for a while and gives them back; computes nothing itself, but sees to it that one
+    caller at a time does.
 
     The tenant comes from the call's metadata (`x-mainstay-tenant`); no method can reach another
     tenant's entries. When the store behind the cache is gone every method fails with UNAVAILABLE,
-    reason `CACHE_UNAVAILABLE`, within a bounded time: read from the source and go on.
+    reason `CACHE_UNAVAILABLE`, within a bounded time. What a caller does then is said at each method;
+    for reads it is always: read from the source and go on.
+
+    Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
+    Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
+    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
+    the same entry all the time: nothing changed, try again.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Get: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetRequest, _cache_service_pb2.GetResponse]  # type: ignore[assignment]
     """Reads one entry. A miss is an answer, not an error.
 
-    Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`),
-    UNAVAILABLE (`CACHE_UNAVAILABLE`).
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set.
+    Cache down: read from the source and go on.
     """
     Set: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.SetRequest, _cache_service_pb2.SetResponse]  # type: ignore[assignment]
-    """Writes one entry and replaces what stood there, its expiry included.
+    """Writes one entry and replaces what stood there, its expiry and tags included. A lease on the
+    entry is void from then on.
 
-    The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-    bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
-    or `CACHE_FULL` when the store has no room and evicts nothing).
+    Without a condition the last write wins, so a repeat is harmless. ABORTED (`CONDITION_UNMET`)
+    when the entry is not as the condition says. Cache down: go on without caching; if an older value
+    may be cached, retry or invalidate later.
     """
     Delete: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.DeleteRequest, _cache_service_pb2.DeleteResponse]  # type: ignore[assignment]
-    """Removes one entry. Removing what is not there succeeds.
+    """Removes one entry, of any kind, and voids a lease on it: who computes it now cannot store it.
+    Removing what is not there succeeds.
 
-    May be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+    May be retried. Cache down: the old value may still be served; retry until it succeeds.
+    """
+    Touch: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.TouchRequest, _cache_service_pb2.TouchResponse]  # type: ignore[assignment]
+    """Gives an entry a new expiry, counted from now, and leaves its value alone.
+
+    May be retried. FAILED_PRECONDITION (`WRITE_ANEW`) where an entry that ends would become a
+    permanent one, or the other way round. Cache down: the entry ends when it would have; go on.
     """
     BatchGet: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchGetRequest, _cache_service_pb2.BatchGetResponse]  # type: ignore[assignment]
-    """Reads up to 1,000 entries of one namespace in one round trip.
+    """Reads up to 1,000 entries of one namespace. Each is read by itself: a batch is no snapshot.
 
-    Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
-    `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
+    Has no side effects and may be retried. INVALID_ARGUMENT (`BATCH_TOO_LARGE`) when the answer
+    would not fit into a message. Cache down: as for Get.
+    """
+    BatchSet: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchSetRequest, _cache_service_pb2.BatchSetResponse]  # type: ignore[assignment]
+    """Writes up to 1,000 entries of one namespace, each by itself; what fails is told for each.
+
+    May be retried as Set may. Cache down: as for Set.
+    """
+    BatchDelete: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchDeleteRequest, _cache_service_pb2.BatchDeleteResponse]  # type: ignore[assignment]
+    """Removes up to 1,000 entries of one namespace.
+
+    May be retried. Cache down: as for Delete.
+    """
+    BatchTouch: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.BatchTouchRequest, _cache_service_pb2.BatchTouchResponse]  # type: ignore[assignment]
+    """Gives up to 1,000 entries of one namespace a new expiry.
+
+    May be retried. Cache down: as for Touch.
+    """
+    GetOrLease: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetOrLeaseRequest, _cache_service_pb2.GetOrLeaseResponse]  # type: ignore[assignment]
+    """Reads one entry, or makes the caller the one who computes it.
+
+    The first caller to miss gets a lease and must answer with Fill or Abandon. The others are held
+    until the value is there, the lease passes to one of them, or their `wait` is over; where a
+    stale value may be served they get it at once. Nobody polls.
+
+    A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+    Cache down: compute, use the value and go on; nothing is stored.
+    """
+    Fill: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.FillRequest, _cache_service_pb2.FillResponse]  # type: ignore[assignment]
+    """Stores what the holder of a lease has computed, and wakes those who wait.
+
+    A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
+    the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
+    (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
+    not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
+    permanent: fill it with a value. Not retried after success:
+    the repeat answers LEASE_LOST. Cache down: use the value and go on.
+    """
+    Extend: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ExtendRequest, _cache_service_pb2.ExtendResponse]  # type: ignore[assignment]
+    """Lengthens a lease whose computation takes longer, up to an hour in all.
+
+    May be retried. Cache down: go on computing; the lease may be lost.
+    """
+    Abandon: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AbandonRequest, _cache_service_pb2.AbandonResponse]  # type: ignore[assignment]
+    """Gives a lease back without a value, so that somebody else may compute at once; or reports that
+    the computation failed, so that for a while nobody tries and a stale value is served.
+
+    May be retried. Cache down: go on; the lease ends by itself.
+    """
+    Increment: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.IncrementRequest, _cache_service_pb2.IncrementResponse]  # type: ignore[assignment]
+    """Adds to a counter and returns its new value; creates it when it is not there.
+
+    Not idempotent: do not repeat one that may have arrived. FAILED_PRECONDITION (`WRONG_KIND`)
+    where something else stands. Beyond 64 bits INVALID_ARGUMENT (`COUNTER_OVERFLOW`), and nothing
+    changes. Cache down: the count is unknown; go on without.
+    """
+    PushToList: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.PushToListRequest, _cache_service_pb2.PushToListResponse]  # type: ignore[assignment]
+    """Adds items to one end of a list; creates it when it is not there.
+
+    Not idempotent. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: nothing was added, or it is not
+    known; go on without.
+    """
+    ReadList: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ReadListRequest, _cache_service_pb2.ReadListResponse]  # type: ignore[assignment]
+    """Reads a part of a list.
+
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+    from the source.
+    """
+    TrimList: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.TrimListRequest, _cache_service_pb2.TrimListResponse]  # type: ignore[assignment]
+    """Keeps a part of a list and drops the rest.
+
+    May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: trim later.
+    """
+    AddToSet: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.AddToSetRequest, _cache_service_pb2.AddToSetResponse]  # type: ignore[assignment]
+    """Adds members to a set; creates it when it is not there.
+
+    May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry or go on without.
+    """
+    RemoveFromSet: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.RemoveFromSetRequest, _cache_service_pb2.RemoveFromSetResponse]  # type: ignore[assignment]
+    """Removes members from a set.
+
+    May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry.
+    """
+    ListSetMembers: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ListSetMembersRequest, _cache_service_pb2.ListSetMembersResponse]  # type: ignore[assignment]
+    """Reads the members of a set, page by page, in no order. A member that is there all the while is
+    returned at least once; one page may repeat members of another while the set changes.
+
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+    from the source.
+    """
+    CheckSetMembers: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.CheckSetMembersRequest, _cache_service_pb2.CheckSetMembersResponse]  # type: ignore[assignment]
+    """Says which of some values are members of a set.
+
+    Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: ask the
+    source.
+    """
+    Invalidate: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]  # type: ignore[assignment]
+    """Makes entries stale for good: by key, tag, prefix, namespace, or by what an event of the policy
+    stands for. Costs the same whatever the number of entries.
+
+    Once it has answered, no read through the service returns a value that was written, or whose
+    computation began, before it. May be retried. NOT_FOUND (`EVENT_UNKNOWN`) for an event type that
+    the policy does not map. Cache down: nothing was promised; retry until it succeeds.
+    """
+    WatchInvalidations: _aio.UnaryStreamMultiCallable[_cache_service_pb2.WatchInvalidationsRequest, _cache_service_pb2.WatchInvalidationsResponse]  # type: ignore[assignment]
+    """Tells what is invalidated from now on, for those who keep copies near them.
+
+    Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
+    every second; a `discontinuity` that something may have been: drop every copy. A stream that
+    breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
+    (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+    """
+    GetStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetStatsRequest, _cache_service_pb2.GetStatsResponse]  # type: ignore[assignment]
+    """Counts hits, misses with their reasons, and what the cache saved, over all replicas.
+
+    Has no side effects and may be retried. Cache down: ask again later.
+    """
+    ListClasses: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ListClassesRequest, _cache_service_pb2.ListClassesResponse]  # type: ignore[assignment]
+    """Lists the classes of the cache policy in force.
+
+    Has no side effects; needs no store and answers while it is down.
+    """
+    InspectEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InspectEntryRequest, _cache_service_pb2.InspectEntryResponse]  # type: ignore[assignment]
+    """Tells all that is known of one entry but its value, for people.
+
+    Has no side effects and does not count as a read. Cache down: ask again later.
     """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Stores bytes for a while and gives them back.
+    """Stores bytes for a while and gives them back; computes nothing itself, but sees to it that one
+    caller at a time does.
 
     The tenant comes from the call's metadata (`x-mainstay-tenant`); no method can reach another
     tenant's entries. When the store behind the cache is gone every method fails with UNAVAILABLE,
-    reason `CACHE_UNAVAILABLE`, within a bounded time: read from the source and go on.
+    reason `CACHE_UNAVAILABLE`, within a bounded time. What a caller does then is said at each method;
+    for reads it is always: read from the source and go on.
+
+    Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
+    Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
+    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
+    the same entry all the time: nothing changed, try again.
     """
 
     @_abc_1.abstractmethod
@@ -114,8 +402,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_service_pb2.GetResponse, _abc.Awaitable[_cache_service_pb2.GetResponse]]:
         """Reads one entry. A miss is an answer, not an error.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`),
-        UNAVAILABLE (`CACHE_UNAVAILABLE`).
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set.
+        Cache down: read from the source and go on.
         """
 
     @_abc_1.abstractmethod
@@ -124,11 +412,12 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.SetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.SetResponse, _abc.Awaitable[_cache_service_pb2.SetResponse]]:
-        """Writes one entry and replaces what stood there, its expiry included.
+        """Writes one entry and replaces what stood there, its expiry and tags included. A lease on the
+        entry is void from then on.
 
-        The last write wins, so a repeat is harmless. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`:
-        bad key, value too large, TTL out of range, unknown TTL class), UNAVAILABLE (`CACHE_UNAVAILABLE`,
-        or `CACHE_FULL` when the store has no room and evicts nothing).
+        Without a condition the last write wins, so a repeat is harmless. ABORTED (`CONDITION_UNMET`)
+        when the entry is not as the condition says. Cache down: go on without caching; if an older value
+        may be cached, retry or invalidate later.
         """
 
     @_abc_1.abstractmethod
@@ -137,9 +426,22 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.DeleteResponse, _abc.Awaitable[_cache_service_pb2.DeleteResponse]]:
-        """Removes one entry. Removing what is not there succeeds.
+        """Removes one entry, of any kind, and voids a lease on it: who computes it now cannot store it.
+        Removing what is not there succeeds.
 
-        May be retried. Codes: INVALID_ARGUMENT, UNAVAILABLE.
+        May be retried. Cache down: the old value may still be served; retry until it succeeds.
+        """
+
+    @_abc_1.abstractmethod
+    def Touch(
+        self,
+        request: _cache_service_pb2.TouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.TouchResponse, _abc.Awaitable[_cache_service_pb2.TouchResponse]]:
+        """Gives an entry a new expiry, counted from now, and leaves its value alone.
+
+        May be retried. FAILED_PRECONDITION (`WRITE_ANEW`) where an entry that ends would become a
+        permanent one, or the other way round. Cache down: the entry ends when it would have; go on.
         """
 
     @_abc_1.abstractmethod
@@ -148,10 +450,254 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.BatchGetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.BatchGetResponse, _abc.Awaitable[_cache_service_pb2.BatchGetResponse]]:
-        """Reads up to 1,000 entries of one namespace in one round trip.
+        """Reads up to 1,000 entries of one namespace. Each is read by itself: a batch is no snapshot.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, or
-        `BATCH_TOO_LARGE` when the answer would not fit into a message), UNAVAILABLE.
+        Has no side effects and may be retried. INVALID_ARGUMENT (`BATCH_TOO_LARGE`) when the answer
+        would not fit into a message. Cache down: as for Get.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchSet(
+        self,
+        request: _cache_service_pb2.BatchSetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.BatchSetResponse, _abc.Awaitable[_cache_service_pb2.BatchSetResponse]]:
+        """Writes up to 1,000 entries of one namespace, each by itself; what fails is told for each.
+
+        May be retried as Set may. Cache down: as for Set.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchDelete(
+        self,
+        request: _cache_service_pb2.BatchDeleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.BatchDeleteResponse, _abc.Awaitable[_cache_service_pb2.BatchDeleteResponse]]:
+        """Removes up to 1,000 entries of one namespace.
+
+        May be retried. Cache down: as for Delete.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchTouch(
+        self,
+        request: _cache_service_pb2.BatchTouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.BatchTouchResponse, _abc.Awaitable[_cache_service_pb2.BatchTouchResponse]]:
+        """Gives up to 1,000 entries of one namespace a new expiry.
+
+        May be retried. Cache down: as for Touch.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOrLease(
+        self,
+        request: _cache_service_pb2.GetOrLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.GetOrLeaseResponse, _abc.Awaitable[_cache_service_pb2.GetOrLeaseResponse]]:
+        """Reads one entry, or makes the caller the one who computes it.
+
+        The first caller to miss gets a lease and must answer with Fill or Abandon. The others are held
+        until the value is there, the lease passes to one of them, or their `wait` is over; where a
+        stale value may be served they get it at once. Nobody polls.
+
+        A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+        Cache down: compute, use the value and go on; nothing is stored.
+        """
+
+    @_abc_1.abstractmethod
+    def Fill(
+        self,
+        request: _cache_service_pb2.FillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.FillResponse, _abc.Awaitable[_cache_service_pb2.FillResponse]]:
+        """Stores what the holder of a lease has computed, and wakes those who wait.
+
+        A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
+        the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
+        (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
+        not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
+        permanent: fill it with a value. Not retried after success:
+        the repeat answers LEASE_LOST. Cache down: use the value and go on.
+        """
+
+    @_abc_1.abstractmethod
+    def Extend(
+        self,
+        request: _cache_service_pb2.ExtendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ExtendResponse, _abc.Awaitable[_cache_service_pb2.ExtendResponse]]:
+        """Lengthens a lease whose computation takes longer, up to an hour in all.
+
+        May be retried. Cache down: go on computing; the lease may be lost.
+        """
+
+    @_abc_1.abstractmethod
+    def Abandon(
+        self,
+        request: _cache_service_pb2.AbandonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.AbandonResponse, _abc.Awaitable[_cache_service_pb2.AbandonResponse]]:
+        """Gives a lease back without a value, so that somebody else may compute at once; or reports that
+        the computation failed, so that for a while nobody tries and a stale value is served.
+
+        May be retried. Cache down: go on; the lease ends by itself.
+        """
+
+    @_abc_1.abstractmethod
+    def Increment(
+        self,
+        request: _cache_service_pb2.IncrementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.IncrementResponse, _abc.Awaitable[_cache_service_pb2.IncrementResponse]]:
+        """Adds to a counter and returns its new value; creates it when it is not there.
+
+        Not idempotent: do not repeat one that may have arrived. FAILED_PRECONDITION (`WRONG_KIND`)
+        where something else stands. Beyond 64 bits INVALID_ARGUMENT (`COUNTER_OVERFLOW`), and nothing
+        changes. Cache down: the count is unknown; go on without.
+        """
+
+    @_abc_1.abstractmethod
+    def PushToList(
+        self,
+        request: _cache_service_pb2.PushToListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.PushToListResponse, _abc.Awaitable[_cache_service_pb2.PushToListResponse]]:
+        """Adds items to one end of a list; creates it when it is not there.
+
+        Not idempotent. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: nothing was added, or it is not
+        known; go on without.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadList(
+        self,
+        request: _cache_service_pb2.ReadListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ReadListResponse, _abc.Awaitable[_cache_service_pb2.ReadListResponse]]:
+        """Reads a part of a list.
+
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+        from the source.
+        """
+
+    @_abc_1.abstractmethod
+    def TrimList(
+        self,
+        request: _cache_service_pb2.TrimListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.TrimListResponse, _abc.Awaitable[_cache_service_pb2.TrimListResponse]]:
+        """Keeps a part of a list and drops the rest.
+
+        May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: trim later.
+        """
+
+    @_abc_1.abstractmethod
+    def AddToSet(
+        self,
+        request: _cache_service_pb2.AddToSetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.AddToSetResponse, _abc.Awaitable[_cache_service_pb2.AddToSetResponse]]:
+        """Adds members to a set; creates it when it is not there.
+
+        May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry or go on without.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveFromSet(
+        self,
+        request: _cache_service_pb2.RemoveFromSetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.RemoveFromSetResponse, _abc.Awaitable[_cache_service_pb2.RemoveFromSetResponse]]:
+        """Removes members from a set.
+
+        May be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSetMembers(
+        self,
+        request: _cache_service_pb2.ListSetMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ListSetMembersResponse, _abc.Awaitable[_cache_service_pb2.ListSetMembersResponse]]:
+        """Reads the members of a set, page by page, in no order. A member that is there all the while is
+        returned at least once; one page may repeat members of another while the set changes.
+
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: read
+        from the source.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckSetMembers(
+        self,
+        request: _cache_service_pb2.CheckSetMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.CheckSetMembersResponse, _abc.Awaitable[_cache_service_pb2.CheckSetMembersResponse]]:
+        """Says which of some values are members of a set.
+
+        Has no side effects and may be retried. FAILED_PRECONDITION (`WRONG_KIND`). Cache down: ask the
+        source.
+        """
+
+    @_abc_1.abstractmethod
+    def Invalidate(
+        self,
+        request: _cache_service_pb2.InvalidateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.InvalidateResponse, _abc.Awaitable[_cache_service_pb2.InvalidateResponse]]:
+        """Makes entries stale for good: by key, tag, prefix, namespace, or by what an event of the policy
+        stands for. Costs the same whatever the number of entries.
+
+        Once it has answered, no read through the service returns a value that was written, or whose
+        computation began, before it. May be retried. NOT_FOUND (`EVENT_UNKNOWN`) for an event type that
+        the policy does not map. Cache down: nothing was promised; retry until it succeeds.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchInvalidations(
+        self,
+        request: _cache_service_pb2.WatchInvalidationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cache_service_pb2.WatchInvalidationsResponse], _abc.AsyncIterator[_cache_service_pb2.WatchInvalidationsResponse]]:
+        """Tells what is invalidated from now on, for those who keep copies near them.
+
+        Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
+        every second; a `discontinuity` that something may have been: drop every copy. A stream that
+        breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
+        (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStats(
+        self,
+        request: _cache_service_pb2.GetStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.GetStatsResponse, _abc.Awaitable[_cache_service_pb2.GetStatsResponse]]:
+        """Counts hits, misses with their reasons, and what the cache saved, over all replicas.
+
+        Has no side effects and may be retried. Cache down: ask again later.
+        """
+
+    @_abc_1.abstractmethod
+    def ListClasses(
+        self,
+        request: _cache_service_pb2.ListClassesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ListClassesResponse, _abc.Awaitable[_cache_service_pb2.ListClassesResponse]]:
+        """Lists the classes of the cache policy in force.
+
+        Has no side effects; needs no store and answers while it is down.
+        """
+
+    @_abc_1.abstractmethod
+    def InspectEntry(
+        self,
+        request: _cache_service_pb2.InspectEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.InspectEntryResponse, _abc.Awaitable[_cache_service_pb2.InspectEntryResponse]]:
+        """Tells all that is known of one entry but its value, for people.
+
+        Has no side effects and does not count as a read. Cache down: ask again later.
         """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
