@@ -1,45 +1,111 @@
-"""What the cache counts, for Prometheus."""
+"""What the cache counts, for Prometheus.
 
-from collections.abc import Iterable
+Reads are counted in `services.cache.statistics`, once for all who want to know, and arrive here
+every few seconds and before every scrape.
+"""
 
-from prometheus_client import Counter
+from collections.abc import Callable, Iterable, Sequence
 
-from services.cache.entry import Entry, Outcome
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-reads = Counter(
-    "mainstay_cache_reads_total",
-    "Reads by namespace and result: hit, or the reason of the miss.",
-    ["namespace", "result"],
-)
+from services.cache.statistics import OTHER, Counted, Tally
 
 # Callers choose the names of namespaces, and every label value lives as long as the process.
 MAX_NAMESPACES = 100
-OTHER_NAMESPACES = "(other)"
 
 
-class PrometheusReads:
-    """Counts reads; namespaces beyond the first hundred are counted together."""
+class BeforeScrape(Collector):
+    """Has what is counted elsewhere brought in before a scrape; has no metrics of its own.
 
-    def __init__(self, counter: Counter = reads, max_namespaces: int = MAX_NAMESPACES) -> None:
-        self._counter = counter
+    Registered before all metrics it is about, because the registry asks in that order.
+    """
+
+    def __init__(self) -> None:
+        self._bring: list[Callable[[], None]] = []
+
+    def attach(self, bring: Callable[[], None]) -> None:
+        """Call `bring` before each scrape."""
+        self._bring.append(bring)
+
+    def detach(self, bring: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._bring.remove(bring)
+
+    def collect(self) -> Iterable[Metric]:
+        """Bring it in."""
+        for bring in tuple(self._bring):
+            bring()
+        return ()
+
+
+before_scrape = BeforeScrape()
+REGISTRY.register(before_scrape)
+
+reads = Counter(
+    "mainstay_cache_reads_total",
+    "Reads by namespace and result: hit, stale, or the reason of the miss.",
+    ["namespace", "result"],
+)
+computations = Counter(
+    "mainstay_cache_computations_total", "Fills that were stored.", ["namespace"]
+)
+computations_saved = Counter(
+    "mainstay_cache_computations_saved_total",
+    "Hits on computed values, and callers that waited for another's.",
+    ["namespace"],
+)
+seconds_saved = Counter(
+    "mainstay_cache_computation_seconds_saved_total",
+    "How long the computations that were saved would have taken.",
+    ["namespace"],
+)
+fills_refused = Counter(
+    "mainstay_cache_fills_refused_total", "Fills that were not stored.", ["namespace"]
+)
+waiters = Gauge("mainstay_cache_waiters", "Callers held while another computes their value.")
+policy_broken = Gauge(
+    "mainstay_cache_policy_broken",
+    "1 while the policy file cannot be used and the policy before it stays in force.",
+)
+statistics_dropped = Counter(
+    "mainstay_cache_statistics_dropped_total",
+    "Buckets of statistics that were not written to PostgreSQL, because it was gone for too long.",
+)
+
+
+class PrometheusStatistics:
+    """Adds what was counted to the metrics; namespaces beyond the first hundred in one."""
+
+    def __init__(self, max_namespaces: int = MAX_NAMESPACES) -> None:
         self._max_namespaces = max_namespaces
         self._namespaces: set[str] = set()
-        self._children: dict[tuple[str, str], Counter] = {}
 
-    def count(self, namespace: str, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            result = "hit" if isinstance(outcome, Entry) else outcome.reason.value
-            # Looking a label up in the library costs more than counting.
-            child = self._children.get((namespace, result))
-            if child is None:
-                child = self._child(namespace, result)
-            child.inc()
+    def add(self, counted: Sequence[Counted]) -> None:
+        """Take in what was counted since the last time."""
+        for group, tally in counted:
+            _count(self._label(group.namespace), tally)
 
-    def _child(self, namespace: str, result: str) -> Counter:
+    def _label(self, namespace: str) -> str:
         if len(self._namespaces) < self._max_namespaces:
             self._namespaces.add(namespace)
-        if namespace not in self._namespaces:
-            return self._counter.labels(namespace=OTHER_NAMESPACES, result=result)
-        child = self._counter.labels(namespace=namespace, result=result)
-        self._children[namespace, result] = child
-        return child
+        return namespace if namespace in self._namespaces else OTHER
+
+
+def _count(namespace: str, tally: Tally) -> None:
+    results = {
+        "hit": tally.hits - tally.stale_hits,
+        "stale": tally.stale_hits,
+        **{reason.value: count for reason, count in tally.misses.items()},
+    }
+    for result, count in results.items():
+        if count:
+            reads.labels(namespace=namespace, result=result).inc(count)
+    if tally.computations:
+        computations.labels(namespace=namespace).inc(tally.computations)
+    if tally.computations_saved:
+        computations_saved.labels(namespace=namespace).inc(tally.computations_saved)
+        seconds_saved.labels(namespace=namespace).inc(tally.saved_ms / 1000)
+    if tally.fills_refused:
+        fills_refused.labels(namespace=namespace).inc(tally.fills_refused)

@@ -31,3 +31,22 @@ class CacheSettings(RedisSettings):
         le=4 * _MIB,
         description="The largest answer to one BatchGet, in bytes; clients accept 4 MiB.",
     )
+    cache_max_collection_bytes: int = Field(
+        16 * _MIB,
+        ge=64 * 1024,
+        le=256 * _MIB,
+        description="The most a list or a set may count for, in bytes, with what each item costs.",
+    )
+    cache_statistics_interval: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="Seconds between two flushes of what a process counted; GetStats on another "
+        "one lags by so much.",
+    )
+    cache_sweep_keys_per_second: int = Field(
+        2000,
+        ge=10,
+        le=1_000_000,
+        description="Keys that the sweeper looks at each second for entries that were invalidated.",
+    )

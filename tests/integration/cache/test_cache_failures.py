@@ -4,12 +4,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio
 
 from cli.embedded.redis import RedisServer
-from mainstay.cache.client import CacheClient, Hit
+from mainstay.cache import Refused
+from mainstay.cache.client import CacheClient, Hit, Miss
+from mainstay.cache.v1 import cache_service_pb2 as pb
+from mainstay.cache.v1 import cache_service_pb2_grpc as pb_grpc
 from mainstay.channel import Channel
 from mainstay.errors import CacheError, ConfigurationError
 from services.cache.app import build
@@ -84,6 +88,91 @@ class TestRedisIsFull:
         assert caught.value.reason == "CACHE_FULL"
         assert isinstance(found, Hit)
 
+    async def test_what_is_there_can_still_be_made_stale(
+        self, private_redis: RedisServer, serve_cache: ServeCache
+    ) -> None:
+        """Who may not be shown something any more does not have to wait for memory."""
+        async with serve_cache(private_redis.url) as channel:
+            cache = CacheClient(channel)
+            for key in ("deleted", "tagged", "named"):
+                await cache.set("video", key, b"v", tags=[key])
+            async with redis.asyncio.Redis.from_url(private_redis.url) as raw:
+                await raw.config_set("maxmemory", "1")
+            await cache.delete("video", "deleted")
+            await cache.invalidate_tags(["tagged"])
+            await cache.invalidate_keys("video", ["named"])
+            found = await cache.get_many("video", ["deleted", "tagged", "named"])
+            left = {use.quota: use.used for use in (await cache.stats()).quotas}
+
+        assert all(isinstance(outcome, Miss) for outcome in found.values())
+        assert 1 == left["entries"]
+
+    async def test_a_tenant_without_a_history_reads_on(
+        self, private_redis: RedisServer, serve_cache: ServeCache
+    ) -> None:
+        """Its history begins with its first read, which is no reason to refuse that."""
+        async with serve_cache(private_redis.url) as channel:
+            async with redis.asyncio.Redis.from_url(private_redis.url) as raw:
+                await raw.config_set("maxmemory", "1")
+            found = await CacheClient(channel).get("video", "v1")
+
+        assert isinstance(found, Miss)
+
+
+class TestSomeOfABatch:
+    async def test_are_removed_and_settled_where_others_cannot_be(
+        self, private_redis: RedisServer, serve_cache: ServeCache
+    ) -> None:
+        """As on a cluster that has lost a master: each key has its own answer."""
+        async with serve_cache(private_redis.url) as channel:
+            cache = CacheClient(channel)
+            for key in ("good", "bad"):
+                await cache.set("video", key, b"v")
+            await _allow_only(private_redis, "~*good*", "~*cache}*")
+            removed = await cache.delete_many("video", ["good", "bad"])
+            left = {use.quota: use.used for use in (await cache.stats()).quotas}
+
+        assert (True, "CACHE_UNAVAILABLE") == (removed["good"], _reason(removed["bad"]))
+        assert 1 == left["entries"]
+
+    async def test_all_of_it_fails_without_a_store(
+        self, private_redis: RedisServer, serve_cache: ServeCache
+    ) -> None:
+        """A client that retries what is unavailable retries these too."""
+        async with serve_cache(private_redis.url) as channel:
+            stub: Any = pb_grpc.CacheServiceStub(channel.raw)
+            await private_redis.stop()
+            item = pb.BatchSetItem(key="k")
+            calls = [
+                (stub.BatchSet, pb.BatchSetRequest(namespace="video", items=[item])),
+                (stub.BatchTouch, pb.BatchTouchRequest(namespace="video", keys=["k"])),
+                (stub.BatchDelete, pb.BatchDeleteRequest(namespace="video", keys=["k"])),
+            ]
+            for method, request in calls:
+                with pytest.raises(CacheError):
+                    await channel.unary(method, request)
+
+
+class TestCopiesThatCannotBeTold:
+    async def test_the_fill_fails_and_the_books_are_right(
+        self, private_redis: RedisServer, serve_cache: ServeCache
+    ) -> None:
+        """What it replaced is gone, whoever could be told of it."""
+        async with serve_cache(private_redis.url) as channel:
+            cache = CacheClient(channel)
+            await cache.set("video", "v1", b"old", ttl_class="video_metadata", tags=["t"])
+            await cache.invalidate_tags(["t"])
+            asked = await cache.get_or_lease("video", "v1")
+            assert asked.lease is not None
+            everything_but_the_log = ("head", "epochs", "usage", "ends", "held", "stats*")
+            parts = [f"~*cache}}:{part}" for part in everything_but_the_log]
+            await _allow_only(private_redis, "~*v1*", *parts)
+            with pytest.raises(CacheError):
+                await cache.fill(asked.lease, b"new")
+            left = {use.quota: use.used for use in (await cache.stats()).quotas}
+
+        assert 1 == left["entries"]
+
 
 class TestWrongPolicy:
     async def test_a_file_with_a_mistake_stops_the_start(self, tmp_path: Path) -> None:
@@ -97,6 +186,16 @@ class TestWrongPolicy:
         """The message names the file and the setting that points to it."""
         with pytest.raises(ConfigurationError, match="MAINSTAY_POLICIES_DIR"):
             build(_settings(tmp_path))
+
+
+async def _allow_only(server: RedisServer, *keys: str) -> None:
+    async with redis.asyncio.Redis.from_url(server.url) as raw:
+        command: Any = raw.execute_command
+        await command("ACL", "SETUSER", "default", "resetkeys", *keys)
+
+
+def _reason(outcome: object) -> str:
+    return outcome.error.reason if isinstance(outcome, Refused) else ""
 
 
 async def _until_answered(cache: CacheClient) -> object:

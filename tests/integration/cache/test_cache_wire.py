@@ -126,14 +126,14 @@ class TestBatchGet:
 class TestMetrics:
     async def test_reads_are_counted_by_namespace_and_result(self, channel: Channel) -> None:
         """Single and batch reads alike."""
-        before = _reads("counted", "hit"), _reads("counted", "absent")
+        before = _reads("counted", "hit"), _reads("counted", "cold")
         await channel.unary(_method(channel, "Set"), _set(namespace="counted"))
         await channel.unary(_method(channel, "Get"), pb.GetRequest(namespace="counted", key="v1"))
         await channel.unary(
             _method(channel, "BatchGet"), _batch("v1", "other", namespace="counted")
         )
 
-        after = _reads("counted", "hit"), _reads("counted", "absent")
+        after = _reads("counted", "hit"), _reads("counted", "cold")
 
         assert (2, 1) == (after[0] - before[0], after[1] - before[1])
 

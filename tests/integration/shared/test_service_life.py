@@ -1,6 +1,7 @@
 """What a service does with its parts: in order, with patience, and never half."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -222,6 +223,22 @@ class TestOperations:
 
         assert [answer.status for answer in answers] == [404, 405, 404]
         assert all("server" not in answer.headers for answer in answers)
+
+    async def test_shows_what_somebody_should_look_at(self) -> None:
+        """A condition says so while it lasts, and takes no instance out."""
+        service = Service("probe", CommonSettings(), port=0, ops_port=0)
+        async with service.running():
+            port = int(service.ops_address.rpartition(":")[2])
+            fine = await ask(port, "/readyz")
+            service.report_condition("policy", "line 3: is wrong")
+            faulty = await ask(port, "/readyz")
+            service.report_condition("policy", None)
+            fine_again = await ask(port, "/readyz")
+
+        assert [200, 200, 200] == [fine.status, faulty.status, fine_again.status]
+        ready = {"service": "probe", "status": "ready"}
+        assert {**ready, "conditions": {"policy": "line 3: is wrong"}} == json.loads(faulty.body)
+        assert ready == json.loads(fine.body) == json.loads(fine_again.body)
 
     async def test_is_not_ready_before_it_serves(self) -> None:
         """Alive from the first moment, ready when calls are welcome, never cached."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.entry import Entry
+from services.cache.entry import Entry, Kind, MissReason
 from services.cache.frame import FORMAT, LATEST_MS, decode, encode
 
 times = st.integers(min_value=1, max_value=LATEST_MS)
@@ -15,6 +15,17 @@ entries = st.builds(
     create_ms=times,
     soft_expiry_ms=st.none() | times,
     expiry_ms=st.none() | times,
+    stamp=st.integers(min_value=0, max_value=2**64 - 1),
+    tags=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=16).map(
+        tuple
+    ),
+    ttl_class=st.text("abc_09", max_size=64),
+    compute_ms=st.integers(min_value=0, max_value=2**32 - 1),
+    charged=st.integers(min_value=0, max_value=2**32 - 1),
+    kind=st.sampled_from(Kind),
+    last_miss=st.none()
+    | st.sampled_from([r for r in MissReason if r is not MissReason.STORE_UNAVAILABLE]),
+    near=st.booleans(),
 )
 
 
@@ -27,7 +38,7 @@ class TestFrame:
     @given(st.binary(max_size=300), st.booleans())
     def test_no_bytes_raise(self, garbage: bytes, looks_like_a_frame: bool) -> None:
         """Anything is either an entry that can be written again, or None."""
-        data = bytes([FORMAT, 0]) + garbage if looks_like_a_frame else garbage
+        data = bytes([FORMAT, 1]) + garbage if looks_like_a_frame else garbage
 
         entry = decode(data)
 

@@ -3,7 +3,15 @@
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.cache.keys import entry_key
+from services.cache.keys import (
+    EntryName,
+    entry_key,
+    entry_name,
+    items_key,
+    lease_key,
+    tenant_key,
+    tenant_of,
+)
 
 # Few characters, and all of those with a meaning in Redis keys, so that near misses are common.
 hostile = st.text(st.sampled_from("a:{}%257D3A/\\*"), min_size=1, max_size=12)
@@ -33,6 +41,39 @@ class TestEntryKey:
         where = entry_key(*place)
 
         assert where == b"{" + _hash_tag(where + b":lease") + b"}"
+
+    @given(places)
+    def test_the_name_comes_back(self, place: tuple[str, str, str]) -> None:
+        """Whoever walks over Redis's keys finds out whose each is, and which belong to an entry."""
+        where = entry_key(*place)
+
+        assert EntryName(*place) == entry_name(where)
+        assert entry_name(lease_key(where)) is None
+        assert entry_name(items_key(where)) is None
+
+    @given(places, tenants)
+    def test_no_entry_lies_where_a_tenant_s_books_are(
+        self, place: tuple[str, str, str], tenant: str
+    ) -> None:
+        """What belongs to a whole tenant cannot be read or written as an entry."""
+        assert entry_key(*place) != tenant_key(tenant, "usage")
+        assert entry_name(tenant_key(tenant, "usage")) is None
+
+    @given(places, tenants)
+    def test_the_tenant_comes_back(self, place: tuple[str, str, str], tenant: str) -> None:
+        """Whoever walks over Redis's keys finds out whose books each are."""
+        assert tenant == tenant_of(tenant_key(tenant, "epochs"), "epochs")
+        assert tenant_of(tenant_key(tenant, "usage"), "epochs") is None
+        assert tenant_of(entry_key(*place), "epochs") is None
+
+    @given(st.binary(max_size=10), st.binary(max_size=10))
+    def test_whatever_lies_in_redis_is_told_from_ours(self, one: bytes, other: bytes) -> None:
+        """Of another program's key there is a name that can be asked for, or none."""
+        name = entry_name(b"{" + one + b":cache:video:" + other + b"}")
+        tenant = tenant_of(b"{" + one + b":cache}:epochs", "epochs")
+
+        assert name is None or entry_key(*name)
+        assert tenant is None or tenant_key(tenant, "epochs")
 
     @given(places)
     def test_the_tenant_comes_first(self, place: tuple[str, str, str]) -> None:

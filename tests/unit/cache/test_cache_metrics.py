@@ -1,52 +1,90 @@
-"""Reads are counted by namespace and result, with a bounded number of labels."""
+"""What was counted reaches Prometheus, with a bounded number of labels."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import REGISTRY
 
-from services.cache.entry import ABSENT, UNREADABLE, Entry
-from services.cache.metrics import OTHER_NAMESPACES, PrometheusReads
+from services.cache.entry import MissReason
+from services.cache.metrics import BeforeScrape, PrometheusStatistics
+from services.cache.statistics import OTHER, Group, Tally
 
-HIT = Entry(
-    value=b"v", content_type="", version=1, create_ms=1, soft_expiry_ms=None, expiry_ms=None
+TALLY = Tally(
+    hits=5,
+    stale_hits=2,
+    misses={MissReason.COLD: 3, MissReason.TAG: 1},
+    computations=4,
+    computations_saved=6,
+    saved_ms=1_500,
+    fills_refused=1,
 )
 
 
+def value(metric: str, **labels: str) -> float:
+    """Return a figure as Prometheus would read it now."""
+    return REGISTRY.get_sample_value(f"mainstay_cache_{metric}_total", labels) or 0.0
+
+
 class TestReads:
-    def test_hits_and_reasons_of_misses_are_told_apart(self) -> None:
+    def test_hits_stale_ones_and_reasons_are_told_apart(self) -> None:
         """The hit rate and what spoils it can be read from one metric."""
-        registry, reads = _reads(max_namespaces=10)
+        PrometheusStatistics().add([(Group("acme", "told-apart", "general"), TALLY)])
 
-        reads.count("video", [HIT, HIT, ABSENT, UNREADABLE])
+        found = {
+            result: value("reads", namespace="told-apart", result=result)
+            for result in ("hit", "stale", "cold", "invalidated_by_tag", "expired")
+        }
 
-        assert {
-            ("video", "hit"): 2.0,
-            ("video", "absent"): 1.0,
-            ("video", "unreadable"): 1.0,
-        } == _counted(registry)
+        expected = {"hit": 3.0, "stale": 2.0, "cold": 3.0, "invalidated_by_tag": 1.0, "expired": 0}
+        assert expected == found
 
-    def test_namespaces_beyond_the_bound_are_counted_together(self) -> None:
+    def test_tenants_and_classes_of_a_namespace_add_up(self) -> None:
+        """Labels are for namespaces only; the rest is in the statistics."""
+        together = PrometheusStatistics()
+        together.add([(Group("acme", "adding", "general"), TALLY)])
+        together.add([(Group("other", "adding", ""), TALLY)])
+
+        assert 6.0 == value("reads", namespace="adding", result="hit")
+
+
+class TestComputations:
+    def test_what_was_saved(self) -> None:
+        """In numbers and in seconds."""
+        PrometheusStatistics().add([(Group("acme", "saving", "general"), TALLY)])
+
+        names = (
+            "computations",
+            "computations_saved",
+            "computation_seconds_saved",
+            "fills_refused",
+        )
+        found = [value(name, namespace="saving") for name in names]
+
+        assert [4.0, 6.0, 1.5, 1.0] == found
+
+
+class TestNamespaces:
+    def test_beyond_the_bound_are_counted_together(self) -> None:
         """A caller that invents namespaces cannot make the process grow."""
-        registry, reads = _reads(max_namespaces=2)
+        before = value("reads", namespace=OTHER, result="hit")
+        bounded = PrometheusStatistics(max_namespaces=2)
+        for namespace in ["first", "second", "third", "fourth", "first"]:
+            bounded.add([(Group("acme", namespace, ""), Tally(hits=1))])
 
-        for namespace in ["a", "b", "c", "d", "a"]:
-            reads.count(namespace, [HIT])
+        found = [
+            value("reads", namespace=name, result="hit") for name in ("first", "second", "third")
+        ]
 
-        assert {
-            ("a", "hit"): 2.0,
-            ("b", "hit"): 1.0,
-            (OTHER_NAMESPACES, "hit"): 2.0,
-        } == _counted(registry)
-
-
-def _reads(max_namespaces: int) -> tuple[CollectorRegistry, PrometheusReads]:
-    registry = CollectorRegistry()
-    counter = Counter("reads_total", "Reads.", ["namespace", "result"], registry=registry)
-    return registry, PrometheusReads(counter, max_namespaces)
+        assert [2.0, 1.0, 0.0] == found
+        assert 2.0 == value("reads", namespace=OTHER, result="hit") - before
 
 
-def _counted(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
-    return {
-        (sample.labels["namespace"], sample.labels["result"]): sample.value
-        for metric in registry.collect()
-        for sample in metric.samples
-        if sample.name == "reads_total"
-    }
+class TestScrapes:
+    def test_bring_in_what_was_counted_since(self) -> None:
+        """A scrape does not show the figures of some seconds ago."""
+        called: list[str] = []
+        before = BeforeScrape()
+        bring = lambda: called.append("brought")  # noqa: E731
+        before.attach(bring)
+        none = [*before.collect()]
+        before.detach(bring)
+        before.collect()
+
+        assert ([], ["brought"]) == (none, called)
