@@ -2,6 +2,7 @@
 
 import typer
 
+from cli.cache.command import app as cache
 from cli.demo.command import demo
 from cli.doctor import doctor
 from cli.migrate import migrate
@@ -28,6 +29,7 @@ app.command()(up)
 app.command()(demo)
 app.command()(doctor)
 app.command()(migrate)
+app.add_typer(cache, name="cache")
 
 
 def run() -> None:

@@ -1,0 +1,1 @@
+"""`mainstay cache`: what an operator asks of the cache from a terminal."""
