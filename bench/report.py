@@ -1,10 +1,14 @@
-"""What a measurement found, as a row of the table."""
+"""What the measurements found, as tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+
+WIDTH = 80
+OURS = "Mainstay"
+COLUMNS = (OURS, "redis-py", "cashews", "aiocache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +22,27 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One figure of the cache beside the same figure of others.
+
+    `figures` are by column; `met` is None for a figure that has no bar.
+    """
+
+    what: str
+    figures: Mapping[str, str]
+    bar: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """The figures of one measurement, and what has to be said about how they came about."""
+
+    rows: list[Comparison]
+    note: str
+
+
 def show(rows: Iterable[Row]) -> None:
     """Print the table."""
     table = Table(title="Bars")
@@ -26,3 +51,22 @@ def show(rows: Iterable[Row]) -> None:
     for row in rows:
         table.add_row(row.what, row.bar, row.measured, "yes" if row.met else "NO", row.note)
     Console().print(table)
+
+
+def show_comparisons(sections: Sequence[Findings], circumstances: str) -> None:
+    """Print one table of all findings, and below it how they came about."""
+    table = Table(title="The cache beside others", width=WIDTH, padding=(0, 0, 0, 1))
+    for heading in ("what", "bar", "met"):
+        table.add_column(heading)
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right")
+    for section in sections:
+        for row in section.rows:
+            met = {None: "", True: "yes", False: "NO"}[row.met]
+            figures = (row.figures.get(column, "") for column in COLUMNS)
+            table.add_row(row.what, row.bar, met, *figures)
+        table.add_section()
+    console = Console(width=WIDTH)
+    console.print(table)
+    for note in [circumstances, *(section.note for section in sections)]:
+        console.print(f"- {note}", markup=False, highlight=False)
