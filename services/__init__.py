@@ -1,0 +1,8 @@
+"""The services: one package each, none imports another."""
+
+import os
+
+# How grpcio listens, which it reads when it is imported, so before anything of a service is: in the
+# thread that hands calls to Python rather than in one of a pool's, which then wakes that one.
+# Measured in docs/adr/0014; somebody who sets the variable themselves is obeyed.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")

@@ -78,6 +78,7 @@ class Service:
         self.name = name
         self._settings = settings
         self._port = port
+        self._conditions: dict[str, str] = {}
         shared_port = settings.processes > 1
         self._rpc = RpcServer(
             max_calls=settings.max_concurrent_calls,
@@ -88,7 +89,7 @@ class Service:
         )
         self._ops = HttpServer(
             "operations",
-            operations_app(name, self._rpc.health),
+            operations_app(name, self._rpc.health, self._conditions),
             settings.host,
             own_port(ops_port),
             setting=f"MAINSTAY_{name.upper()}_OPS_PORT",
@@ -131,6 +132,13 @@ class Service:
     def background(self, name: str, run: Hook) -> None:
         """Run a task as long as the service serves; if it ends by itself, so does the service."""
         self._tasks.append((name, run))
+
+    def report_condition(self, name: str, problem: str | None) -> None:
+        """Show a problem at `/readyz` until it is None; readiness stays as it is."""
+        if problem is None:
+            self._conditions.pop(name, None)
+        else:
+            self._conditions[name] = problem
 
     def on_drain(self, hook: Hook) -> None:
         """Call `hook` when draining begins, while calls in flight still run."""
@@ -285,6 +293,7 @@ def run_service(name: str, settings_type: type[S], build: Callable[[S], Service]
         level=settings.log_level,
         log_format=settings.log_format,
         environment=settings.environment,
+        successes_per_second=settings.log_successes_per_second,
     )
     if settings.processes > 1 and not is_worker_process():
         raise SystemExit(supervise(settings.processes))

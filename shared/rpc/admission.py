@@ -7,24 +7,24 @@ RETRY_AFTER = 0.2
 
 
 class Admission:
-    """Counts calls in flight; streams have slots of their own, since they live long."""
+    """Counts calls in flight; those that last, as streams do, have slots of their own."""
 
     def __init__(self, *, max_calls: int, max_streams: int) -> None:
         self._free = {False: max_calls, True: max_streams}
 
-    def enter(self, *, streaming: bool) -> None:
+    def enter(self, *, lasting: bool) -> None:
         """Take a slot or raise."""
-        if self._free[streaming] <= 0:
-            kind = "streams" if streaming else "calls"
+        if self._free[lasting] <= 0:
+            kind = "streams and long polls" if lasting else "calls"
             raise UnavailableError(
                 f"too many {kind} at once; try again after {RETRY_AFTER:g} s or on another replica",
                 reason="OVERLOADED",
                 retry_after=RETRY_AFTER,
             )
-        self._free[streaming] -= 1
-        metrics.calls_in_flight.inc()
+        self._free[lasting] -= 1
+        metrics.calls.in_flight += 1
 
-    def leave(self, *, streaming: bool) -> None:
+    def leave(self, *, lasting: bool) -> None:
         """Give the slot back."""
-        self._free[streaming] += 1
-        metrics.calls_in_flight.dec()
+        self._free[lasting] += 1
+        metrics.calls.in_flight -= 1

@@ -4,6 +4,8 @@ import time
 from contextvars import ContextVar
 from typing import NamedTuple, NewType
 
+from mainstay.context import RequestContext
+
 Tenant = NewType("Tenant", str)
 ALL_TENANTS = Tenant("*")
 DEFAULT_TENANT = Tenant("default")
@@ -19,6 +21,7 @@ class Call(NamedTuple):
         request_id: Taken from the caller or made here.
         traceparent: W3C trace context of the server's span, or what the caller sent, or empty.
         deadline: On the clock of `time.monotonic`; infinite for unbounded streams.
+        tracestate: What the caller sent with its trace context, or empty.
 
     """
 
@@ -28,10 +31,20 @@ class Call(NamedTuple):
     request_id: str
     traceparent: str
     deadline: float
+    tracestate: str = ""
 
     def remaining(self) -> float:
         """Return the seconds left before the deadline, never below zero."""
         return max(0.0, self.deadline - time.monotonic())
+
+    def request(self) -> RequestContext:
+        """Return the request as calls to other services carry it on."""
+        return RequestContext(
+            request_id=self.request_id,
+            tenant=self.tenant,
+            traceparent=self.traceparent or None,
+            tracestate=self.tracestate or None,
+        )
 
 
 _current: ContextVar[Call] = ContextVar("mainstay_call")

@@ -12,9 +12,8 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from prometheus_client import Counter, Histogram
 
-from mainstay.context import RequestContext, set_current
+from mainstay.context import set_current
 from mainstay.errors import CancelledError, DeadlineError, UnavailableError, ValidationError
 from mainstay.errors_wire import to_trailing_metadata, wire_message
 from shared.rpc.admission import Admission
@@ -22,7 +21,9 @@ from shared.rpc.call import Call, Tenant, enter_call
 from shared.rpc.metadata import REQUEST_ID, CallMetadata, check_size, check_tenant, read_metadata
 from shared.rpc.outcome import CALLER_LEFT, Failure, failure_of
 from shared.rpc.policy import MethodPolicy
-from shared.telemetry import metrics, tracing
+from shared.telemetry import tracing
+from shared.telemetry.call_lines import MethodLines, milliseconds
+from shared.telemetry.call_metrics import SUCCESS, MethodTally, Outcome
 from shared.telemetry.sentry import report_unexpected
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -55,11 +56,11 @@ class Method:
 
     name: str
     policy: MethodPolicy
-    streaming: bool
+    lasting: bool
     parse: Parse
     traced: bool
-    seconds: Histogram
-    successes: Counter
+    tally: MethodTally
+    lines: MethodLines
 
 
 class Exchange:
@@ -72,22 +73,25 @@ class Exchange:
         "_deadline",
         "_headers",
         "_holds_slot",
-        "_limit",
         "_method",
         "_span",
         "_tenant",
+        "_traceparent",
+        "limit",
     )
 
     def __init__(self, method: Method, admission: Admission, context: Context) -> None:
-        self._began = time.perf_counter()
+        self._began = time.monotonic()
         self._method = method
         self._admission = admission
         self._context = context
-        self._headers: CallMetadata = read_metadata(context.invocation_metadata())
+        # A tuple of pairs, whatever grpcio's annotation says.
+        self._headers: CallMetadata = read_metadata(context.invocation_metadata())  # type: ignore[arg-type]
         self._holds_slot = False
-        self._limit: float | None = None
+        self.limit: float | None = None
         self._deadline = float("inf")
         self._tenant = Tenant("")
+        self._traceparent = ""
         self._span: trace.Span | None = None
 
     async def read_first(self) -> bytes:
@@ -101,48 +105,54 @@ class Exchange:
             ) from error
         return raw
 
-    async def open(self) -> None:
-        """Echo the request id, then admit the call or raise why not."""
-        headers, method = self._headers, self._method
-        traceparent = self._open_trace() if method.traced else headers.traceparent
+    async def open_stream(self) -> None:
+        """Echo the request id ahead of the first message, then admit the call or raise why not."""
+        self._open_trace()
         try:
-            await self._context.send_initial_metadata(((REQUEST_ID, headers.request_id),))
+            await self._context.send_initial_metadata(((REQUEST_ID, self._headers.request_id),))
         except grpc.aio.InternalError as error:
             raise CancelledError(CALLER_LEFT) from error
+        self._admit()
+
+    def open_unary(self) -> None:
+        """Have the request id echoed with the answer, then admit the call or raise why not."""
+        self._open_trace()
+        # Initial metadata would leave by itself, before the answer (docs/adr/0014).
+        self._context.set_trailing_metadata(((REQUEST_ID, self._headers.request_id),))
+        self._admit()
+
+    def _admit(self) -> None:
+        headers, method = self._headers, self._method
         self._open_deadline()
         check_size(headers.size)
         self._tenant = check_tenant(headers.tenant, wildcard=method.policy.wildcard_tenant)
         if method.policy.admission:
-            self._admission.enter(streaming=method.streaming)
+            self._admission.enter(lasting=method.lasting)
             self._holds_slot = True
-        set_current(
-            RequestContext(
-                request_id=headers.request_id,
-                tenant=self._tenant,
-                traceparent=traceparent or None,
-                tracestate=headers.tracestate or None,
-            )
+        call = Call(
+            method.name,
+            self._tenant,
+            "anonymous",
+            headers.request_id,
+            self._traceparent,
+            self._deadline,
+            headers.tracestate,
         )
-        enter_call(
-            Call(
-                method=method.name,
-                tenant=self._tenant,
-                principal="anonymous",
-                request_id=headers.request_id,
-                traceparent=traceparent,
-                deadline=self._deadline,
-            )
-        )
+        enter_call(call)
+        set_current(call.request)
 
-    def _open_trace(self) -> str:
+    def _open_trace(self) -> None:
         headers = self._headers
+        self._traceparent = headers.traceparent
+        if not self._method.traced:
+            return
         # The task ends with the call, and its context with it: nothing has to be detached.
         parent = tracing.extract(headers.traceparent, headers.tracestate)
         self._span = tracing.start_server_span(
             self._method.name, parent, {"request.id": headers.request_id}
         )
         otel_context.attach(trace.set_span_in_context(self._span, parent))
-        return tracing.current_traceparent()
+        self._traceparent = tracing.current_traceparent()
 
     def _open_deadline(self) -> None:
         asked = self._context.time_remaining()
@@ -150,7 +160,7 @@ class Exchange:
         self._deadline = time.monotonic() + granted
         # grpcio itself ends a call at the deadline its caller set; only ours needs a timer.
         if (asked is None or granted < asked) and granted != float("inf"):
-            self._limit = granted
+            self.limit = granted
 
     def parse(self, raw: Any) -> Message:
         """Return the request, or say that there is none or that the bytes are not one."""
@@ -170,7 +180,7 @@ class Exchange:
 
     def limited(self) -> AbstractAsyncContextManager[None]:
         """Run a block within the time the call has."""
-        return _UNLIMITED if self._limit is None else self._timed(self._limit)
+        return _UNLIMITED if self.limit is None else self._timed(self.limit)
 
     @asynccontextmanager
     async def _timed(self, limit: float) -> AsyncIterator[None]:
@@ -200,26 +210,21 @@ class Exchange:
 
     def succeed(self) -> None:
         """Record a call that ended well."""
-        self._method.successes.inc()
-        seconds = self._record("OK")
-        emit = log.debug if self._method.policy.quiet else log.info
-        emit(
-            "call_finished",
-            method=self._method.name,
-            code="OK",
-            duration_ms=_milliseconds(seconds),
+        seconds = self._record(SUCCESS)
+        self._method.lines.call_finished(
+            seconds, self._headers.request_id, self._tenant, self._traceparent
         )
 
     async def fail(self, cause: BaseException) -> NoReturn:
         """Record the failure and tell the caller what it may know."""
         cancelled = _is_cancelled()
         failure = failure_of(cause, deadline=self._deadline, cancelled=cancelled)
-        code, reason = failure.code.name, failure.error.reason
-        metrics.calls.labels(self._method.name, code, reason).inc()
-        self._log_failure(failure, self._record(code))
+        self._log_failure(failure, self._record((failure.code.name, failure.error.reason)))
         if cancelled or self._context.done():
             raise asyncio.CancelledError from cause
-        trailing = to_trailing_metadata(failure.error, request_id=self._headers.request_id)
+        request_id = self._headers.request_id
+        details = to_trailing_metadata(failure.error, request_id=request_id)
+        trailing = (*details, (REQUEST_ID, request_id))
         try:
             async with asyncio.timeout(STATUS_TIMEOUT):
                 await self._context.abort(failure.code, wire_message(failure.error), trailing)
@@ -234,7 +239,7 @@ class Exchange:
             "method": self._method.name,
             "code": failure.code.name,
             "reason": failure.error.reason,
-            "duration_ms": _milliseconds(seconds),
+            "duration_ms": milliseconds(seconds),
             "request_id": self._headers.request_id,
         }
         if not failure.unexpected:
@@ -250,23 +255,19 @@ class Exchange:
             error_id=error_id,
         )
 
-    def _record(self, code: str) -> float:
-        """Note how long the call took and end its span; returns the seconds."""
-        seconds = time.perf_counter() - self._began
-        self._method.seconds.observe(seconds)
+    def _record(self, outcome: Outcome) -> float:
+        """Count the call and end its span; returns the seconds it took."""
+        seconds = time.monotonic() - self._began
+        self._method.tally.count(seconds, outcome)
         if self._span is not None:
-            tracing.end_server_span(self._span, code)
+            tracing.end_server_span(self._span, outcome[0])
         return seconds
 
     def close(self) -> None:
         """Give back what the call held."""
         if self._holds_slot:
-            self._admission.leave(streaming=self._method.streaming)
+            self._admission.leave(lasting=self._method.lasting)
             self._holds_slot = False
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
 
 
 def _is_cancelled() -> bool:

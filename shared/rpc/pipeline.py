@@ -21,6 +21,7 @@ from shared.rpc.admission import Admission
 from shared.rpc.exchange import Context, Exchange, Method
 from shared.rpc.policy import MethodPolicy
 from shared.telemetry import metrics
+from shared.telemetry.call_lines import MethodLines
 
 Behaviour = Callable[..., Any]
 UNKNOWN_METHOD = "unknown"
@@ -54,11 +55,11 @@ class Pipeline:
         method = Method(
             name=name,
             policy=policy,
-            streaming=streaming,
+            lasting=streaming or policy.waits,
             parse=handler.request_deserializer,
             traced=self._traced and not policy.quiet,
-            seconds=metrics.call_seconds.labels(name),
-            successes=metrics.calls.labels(name, "OK", ""),
+            tally=metrics.calls.of(name),
+            lines=MethodLines(name, quiet=policy.quiet),
         )
         match handler.request_streaming, handler.response_streaming:
             case False, False:
@@ -82,9 +83,13 @@ class Pipeline:
         async def handle(raw: bytes, context: Context) -> bytes:
             exchange = Exchange(method, admission, context)
             try:
-                await exchange.open()
-                async with exchange.limited():
-                    response = await behaviour(exchange.parse(raw), None)
+                exchange.open_unary()
+                request = exchange.parse(raw)
+                if exchange.limit is None:  # as a rule, and a context manager is not free
+                    response = await behaviour(request, None)
+                else:
+                    async with exchange.limited():
+                        response = await behaviour(request, None)
                 reply: bytes = response.SerializeToString()
             except BaseException as error:  # noqa: BLE001 - the boundary; fail() always raises
                 await exchange.fail(error)
@@ -124,7 +129,7 @@ class Pipeline:
         """Write what the method yields; its generator is closed here, in the call's own task."""
         try:
             raw = await read()
-            await exchange.open()
+            await exchange.open_stream()
             async with exchange.limited(), aclosing(start(raw)) as responses:
                 async for response in responses:
                     await exchange.write(response)

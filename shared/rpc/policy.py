@@ -13,6 +13,8 @@ class MethodPolicy:
         admission: Whether the call counts against the limit of concurrent calls. Health does not.
         wildcard_tenant: Whether the tenant `*` (all) may be named.
         quiet: Whether a success is logged at debug level only.
+        waits: The call may be held for long without working (a long poll): it takes a slot of the
+            streams' pool, not of the calls'.
 
     """
 
@@ -21,6 +23,7 @@ class MethodPolicy:
     admission: bool = True
     wildcard_tenant: bool = False
     quiet: bool = False
+    waits: bool = False
 
     def deadline(self, asked: float | None) -> float:
         """Return the seconds the call gets."""

@@ -8,8 +8,10 @@ moment's informational lines.
 
 import asyncio
 import atexit
-from contextlib import suppress
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from shared.telemetry import metrics
 
 DELAY = 0.05
 """Longest time a line waits, in seconds."""
@@ -17,21 +19,33 @@ DELAY = 0.05
 MAX_CHARACTERS = 256 * 1024
 """More than this is not collected but written."""
 
+UNMADE_CHARACTERS = 300
+"""What a line counts for that has not been made yet."""
+
+Unmade = tuple[Callable[[Any], str], Any]
+
 
 class LineWriter:
     """Writes lines to a stream, in order."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._lines: list[str] = []
+        self._lines: list[str | Unmade] = []
         self._characters = 0
         self._timer: asyncio.TimerHandle | None = None
         atexit.register(self.flush)
 
     def add(self, line: str) -> None:
         """Write the line soon."""
+        self._collect(line, len(line))
+
+    def add_unmade(self, make: Callable[[Any], str], facts: Any) -> None:
+        """Write the line that `make` makes of the facts soon; it is made as late as that."""
+        self._collect((make, facts), UNMADE_CHARACTERS)
+
+    def _collect(self, line: str | Unmade, characters: int) -> None:
         self._lines.append(line)
-        self._characters += len(line)
+        self._characters += characters
         if self._characters > MAX_CHARACTERS:
             self.flush()
         elif self._timer is None:
@@ -50,10 +64,13 @@ class LineWriter:
         if not self._lines:
             return
         lines, self._lines, self._characters = self._lines, [], 0
-        # A reader that is gone must not end the calls whose lines it took.
-        with suppress(OSError, ValueError):
-            self._out.write("\n".join(lines) + "\n")
+        made = [line if isinstance(line, str) else line[0](line[1]) for line in lines]
+        try:
+            self._out.write("\n".join(made) + "\n")
             self._out.flush()
+        except (OSError, ValueError):
+            # A reader that is gone must not end the calls whose lines it took.
+            metrics.log_lines_lost.inc(len(made))
 
     def _arm(self) -> None:
         try:

@@ -7,6 +7,8 @@ Every line carries the service and, inside a call, its request id, tenant and tr
 import json
 import logging
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, TextIO
 
 import orjson
@@ -14,6 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from mainstay.context import current
+from shared.telemetry.call_lines import CallLines
 from shared.telemetry.lines import LineLogger, LineWriter
 from shared.telemetry.masking import mask_fields, mask_texts
 
@@ -29,9 +32,14 @@ def configure_logs(
     level: str,
     log_format: str,
     environment: str,
+    successes_per_second: int = 100,
     stream: TextIO | None = None,
 ) -> None:
-    """Set up structlog and route the standard library's logging through it, once per process."""
+    """Set up structlog and route the standard library's logging through it, once per process.
+
+    `successes_per_second` is how many lines a second the calls of one method that end well have
+    before they are sampled.
+    """
     out = stream or sys.stdout
     writer = LineWriter(out)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
@@ -47,6 +55,13 @@ def configure_logs(
         if console
         else [structlog.processors.format_exc_info, _render_json, mask_texts]
     )
+    CallLines.installed = CallLines(
+        writer,
+        partial(_render, renderer),
+        {"service": service, "environment": environment},
+        least_level=LEVELS[level],
+        per_second=successes_per_second,
+    )
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(max(LEVELS[level], 10)),
@@ -54,6 +69,13 @@ def configure_logs(
         cache_logger_on_first_use=True,
     )
     _route_stdlib([structlog.stdlib.ExtraAdder(), *shared], renderer, out, LEVELS[level])
+
+
+def _render(renderer: Sequence[Processor], event: EventDict) -> str:
+    line: Any = event
+    for process in renderer:
+        line = process(None, "info", line)
+    return str(line)
 
 
 def _route_stdlib(

@@ -127,7 +127,7 @@ class TestOneRequest:
             assert f"0x{trace_id}" in traces, f"{process} has no span in the trace"
 
     async def test_comes_back_to_its_caller(self, tmp_path: Path) -> None:
-        """The id is echoed in the initial metadata, and stands in an error."""
+        """The id is echoed with the answer, and stands in an error."""
         async with suite_with_worker(tmp_path) as stage:
             address = stage.layout.service("cache").address
             async with grpc.aio.insecure_channel(address) as channel:
@@ -137,8 +137,8 @@ class TestOneRequest:
                     timeout=5,
                     metadata=(("x-request-id", "mine-1"),),
                 )
-                echoed = dict(await call.initial_metadata())["x-request-id"]
                 await call
+                echoed = dict(await call.trailing_metadata())["x-request-id"]
             async with stage.client() as mainstay:
                 with context.request(request_id="mine-2"), pytest.raises(ValidationError) as error:
                     await mainstay.cache.get("Not A Namespace", "1")

@@ -41,8 +41,13 @@ class Answer:
 
     @property
     def status(self) -> str | None:
-        """Return the gRPC status, wherever it stands."""
+        """Return the gRPC status, wherever it stands: an error alone has no trailers."""
         return self.trailers.get("grpc-status", self.headers.get("grpc-status"))
+
+    @property
+    def message(self) -> str:
+        """Return the words that go with the status, wherever they stand."""
+        return (self.headers | self.trailers)["grpc-message"]
 
     @property
     def text(self) -> str:

@@ -215,7 +215,7 @@ class TestMessagesThatAreNone:
             answer = await peer.finished(await peer.call(f"{CACHE}/{method}", framed(junk)))
 
         assert answer.status == "3"
-        assert f"CacheService/{method} cannot be parsed" in answer.trailers["grpc-message"]
+        assert f"CacheService/{method} cannot be parsed" in answer.message
         check_says_nothing_internal(answer)
 
     @pytest.mark.parametrize("method", ["Get", "Set"])

@@ -110,6 +110,11 @@ class CacheProbe(cache_grpc.CacheServiceServicer):
         return cache_pb.BatchGetResponse()
 
 
+def make_cache_probe(acts: Acts) -> CacheProbe:
+    """Return one; the methods it lacks answer as methods that are not written yet."""
+    return CacheProbe(acts)  # type: ignore[abstract]
+
+
 class JobProbe(job_grpc.JobServiceServicer):
     """Watching a job streams as many states as `after_revision` asks for, then acts."""
 
@@ -122,6 +127,7 @@ class JobProbe(job_grpc.JobServiceServicer):
         return job_pb.SendEventsResponse()
 
     async def GetJob(self, request: job_pb.GetJobRequest, context: object) -> job_pb.GetJobResponse:
+        await self._acts.perform(request.job_id, "")
         return job_pb.GetJobResponse()
 
     async def WatchJob(
@@ -180,7 +186,9 @@ class Probe:
         return found
 
 
+CACHE_METHODS = tuple(cache_pb.DESCRIPTOR.services_by_name["CacheService"].methods_by_name)
 POLICIES = {
+    **dict.fromkeys(CACHE_METHODS, MethodPolicy()),
     "Get": MethodPolicy(default_deadline=5.0, max_deadline=60.0),
     "Set": MethodPolicy(default_deadline=0.1, max_deadline=0.2),
     "Delete": MethodPolicy(wildcard_tenant=True),
@@ -194,11 +202,11 @@ async def probe_service(*, traced: bool = False, **settings: Any) -> AsyncIterat
     chosen: dict[str, Any] = {"shutdown_grace": 1.0, **settings}
     service = Service("probe", CommonSettings(**chosen), port=0, ops_port=0, traced=traced)
     acts = Acts()
-    service.expose(cache_grpc.add_CacheServiceServicer_to_server, CacheProbe(acts), POLICIES)
+    service.expose(cache_grpc.add_CacheServiceServicer_to_server, make_cache_probe(acts), POLICIES)
     service.expose(
         job_grpc.add_JobServiceServicer_to_server,
         JobProbe(acts),
-        {"SendEvents": MethodPolicy(), "GetJob": MethodPolicy(), "WatchJob": UNBOUNDED},
+        {"SendEvents": MethodPolicy(), "GetJob": MethodPolicy(waits=True), "WatchJob": UNBOUNDED},
     )
     service.expose(
         worker_grpc.add_WorkerServiceServicer_to_server, WorkerProbe(acts), {"Session": UNBOUNDED}

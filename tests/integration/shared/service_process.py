@@ -46,9 +46,11 @@ class ServiceProcess:
         async for raw in self.process.stderr:
             self.errors += raw.decode()
 
-    async def line(self, event: str, number: int = 1) -> dict[str, Any]:
+    async def line(
+        self, event: str, number: int = 1, *, within: float = PATIENCE
+    ) -> dict[str, Any]:
         """Wait for the line with this event, or for the `number`th of them."""
-        async with asyncio.timeout(PATIENCE), self._more:
+        async with asyncio.timeout(within), self._more:
             await self._more.wait_for(lambda: len(self.events(event)) >= number)
         return self.events(event)[number - 1]
 

@@ -29,6 +29,11 @@ async def take_all_slots(probe: Probe, count: int = 2) -> list[asyncio.Task[cach
     return calls
 
 
+async def waits(probe: Probe, asked: job_pb.GetJobRequest) -> None:
+    """Make a call whose policy says that it may wait."""
+    await probe.channel.unary(probe.jobs.GetJob, asked)
+
+
 @pytest.fixture
 async def narrow() -> AsyncIterator[Probe]:
     """Run a service with room for two calls."""
@@ -72,6 +77,22 @@ class TestAFullService:
         await asyncio.gather(*held)
 
         assert len(states) == 1
+
+    async def test_long_polls_take_no_slots_of_calls(self, narrow: Probe) -> None:
+        """However many of them wait, an ordinary call gets in, and the other way round."""
+        asked = job_pb.GetJobRequest(job_id="hold")
+        waiting = [asyncio.create_task(waits(narrow, asked)) for _ in range(4)]
+        async with asyncio.timeout(PATIENCE):
+            for _ in waiting:
+                await narrow.acts.entered.acquire()
+        held = await take_all_slots(narrow)
+        with pytest.raises(UnavailableError):
+            await narrow.get("none")
+        await waits(narrow, job_pb.GetJobRequest(job_id="none"))
+        narrow.acts.release.set()
+        await asyncio.gather(*held, *waiting)
+
+        assert [call.exception() for call in held] == [None, None]
 
     async def test_too_many_streams(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Streams are bounded too, and calls get in beside them."""

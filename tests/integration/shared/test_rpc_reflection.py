@@ -8,12 +8,12 @@ from mainstay.cache.v1 import cache_service_pb2_grpc as cache_grpc
 from shared.config import CommonSettings
 from shared.rpc.policy import MethodPolicy
 from shared.service import Service
-from tests.integration.shared.probe import Acts, CacheProbe, Probe
+from tests.integration.shared.probe import CACHE_METHODS, Acts, Probe, make_cache_probe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VERSIONS = pytest.mark.parametrize("version", ["v1", "v1alpha"])
-ALL = {name: MethodPolicy() for name in ("Get", "Set", "Delete", "BatchGet")}
+ALL = {name: MethodPolicy() for name in CACHE_METHODS}
 
 
 async def reflect(
@@ -70,8 +70,8 @@ class TestPolicies:
     @pytest.mark.parametrize(
         ("policies", "odd"),
         [
-            ({name: ALL[name] for name in ("Get", "Set", "Delete")}, "BatchGet"),
-            (ALL | {"Increment": MethodPolicy()}, "Increment"),
+            ({name: ALL[name] for name in CACHE_METHODS if name != "BatchGet"}, "BatchGet"),
+            (ALL | {"Uninvent": MethodPolicy()}, "Uninvent"),
         ],
         ids=["missing", "surplus"],
     )
@@ -81,4 +81,4 @@ class TestPolicies:
         add = cache_grpc.add_CacheServiceServicer_to_server
 
         with pytest.raises(ValueError, match=odd):
-            service.expose(add, CacheProbe(Acts()), policies)
+            service.expose(add, make_cache_probe(Acts()), policies)

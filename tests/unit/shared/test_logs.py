@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from mainstay.context import RequestContext, use
 from shared.telemetry.lines import MAX_CHARACTERS, LineWriter
@@ -267,6 +268,10 @@ class TestAConsole:
         assert log.lines[0]["event"] == "job_claimed"
 
 
+def lost_lines() -> float:
+    return REGISTRY.get_sample_value("mainstay_log_lines_lost_total") or 0.0
+
+
 class TestTheWriter:
     async def test_collects_what_can_wait(self) -> None:
         """Informational lines are written together, before the loop has idled for long."""
@@ -298,6 +303,17 @@ class TestTheWriter:
         assert len(out.getvalue()) > MAX_CHARACTERS
         writer.flush()
 
+    async def test_makes_lines_when_it_writes_them(self) -> None:
+        """In their order, and not during the call that they are about."""
+        out = io.StringIO()
+        writer = LineWriter(out)
+        calls = {"finished": 1}
+        writer.add_unmade(str, calls)
+        calls["finished"] = 2
+        writer.add_now("b")
+
+        assert out.getvalue() == "{'finished': 2}\nb\n"
+
     def test_outside_of_a_loop_nothing_waits(self) -> None:
         """Nobody would come back for it."""
         out = io.StringIO()
@@ -306,9 +322,10 @@ class TestTheWriter:
         assert out.getvalue() == "a\n"
 
     def test_a_reader_that_is_gone_breaks_nothing(self) -> None:
-        """A closed pipe must not fail the calls whose lines it takes."""
+        """A closed pipe must not fail the calls whose lines it takes; what is lost is counted."""
         out = io.StringIO()
         out.close()
-        writer = LineWriter(out)
+        before = lost_lines()
+        LineWriter(out).add_now("a")
 
-        writer.add_now("a")
+        assert lost_lines() == before + 1
