@@ -94,13 +94,17 @@ class RedisCluster:
         """Yield the keys of all masters in pages (see `Redis.scan_pages`)."""
         self._check_connected("REDIS_BREAKER_OPEN")
         changes = self._changes
-        for node in sorted(self._topology.masters):
-            async for page in self._links[node].scan_pages(match=match, count=count):
-                if changes != self._changes:
-                    raise self._unavailable(
-                        "REDIS_REFUSED", "slots have moved since the scan began"
-                    )
+        # The links of now: one whose node was lost since then is not there any more.
+        links = [self._links[node] for node in sorted(self._topology.masters)]
+        for link in links:
+            async for page in link.scan_pages(match=match, count=count):
+                self._check_unmoved(changes)
                 yield page
+            self._check_unmoved(changes)
+
+    def _check_unmoved(self, changes: int) -> None:
+        if changes != self._changes:
+            raise self._unavailable("REDIS_REFUSED", "slots have moved since the scan began")
 
     def _check_connected(self, reason: str) -> None:
         if not self.connected:

@@ -64,7 +64,9 @@ class RedisLink:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._wire is not None:
-            await abandon(self._connection, self._wire, why="it was closed here")
+            self._wire.end(ConnectionError("it was closed here"))
+        # Also where the connection has just been lost and nobody came to that any more.
+        await self._connection.disconnect(nowait=True)
 
     def send(self, args: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         """Queue one command and return the future of its reply."""

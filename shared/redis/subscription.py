@@ -27,8 +27,9 @@ class Subscription:
     It reconnects by itself. Redis keeps nothing for a subscriber that is away, so after every break
     `on_gap` is called, as soon as messages come in again: whatever was to be learned from them may
     have been missed. A network that went silent counts as a break after `PING_EVERY` + `timeout`.
+    `on_loss` is called when a break is noticed.
 
-    Both callbacks run in the event loop, between two replies, and must not block. If one raises,
+    The callbacks run in the event loop, between two replies, and must not block. If one raises,
     that is logged, and the subscription goes on.
 
     On a cluster any node will do, as all of them pass on what is published; when one dies the
@@ -44,6 +45,7 @@ class Subscription:
         *,
         on_message: Callable[[bytes, bytes], None],
         on_gap: Callable[[], None],
+        on_loss: Callable[[], None] = lambda: None,
         timeout: float = 0.25,
     ) -> None:
         self._seeds = tuple(seed.speaking_resp3() for seed in Endpoint.parse_all(url))
@@ -52,6 +54,7 @@ class Subscription:
         self._channels = tuple(channels)
         self._on_message = on_message
         self._on_gap = on_gap
+        self._on_loss = on_loss
         self._timeout = timeout
         self._endpoint = self._seeds[0]
         self._connection: HandedOver | None = None
@@ -142,13 +145,16 @@ class Subscription:
         wire, pings = self._wire, 0
         while not wire.ended.is_set():
             try:
-                await asyncio.wait_for(wire.ended.wait(), PING_EVERY)
+                # Not wait_for: it may swallow a cancellation that comes together with the end.
+                async with asyncio.timeout(PING_EVERY):
+                    await wire.ended.wait()
             except TimeoutError:
                 pings += 1
                 await self._ping(wire, learn=pings % LEARN_EVERY == 0)
         log.warning(
             "redis_subscription_lost", address=self._endpoint.address, error=str(wire.cause)
         )
+        self._call(self._on_loss)
         await self._hang_up()
 
     async def _ping(self, wire: Wire, *, learn: bool) -> None:

@@ -55,7 +55,7 @@ def bed(session_redis_url: str) -> Iterator[Bed]:
 
 class TestLists:
     @given(list_steps)
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_are_plain_lists(self, bed: Bed, steps: Steps) -> None:
         """After every push and trim: the items, the length, and what they count for."""
         runner, bench = bed
@@ -71,7 +71,7 @@ class TestLists:
 
 class TestSets:
     @given(set_steps)
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_are_plain_sets(self, bed: Bed, steps: Steps) -> None:
         """After every change: the members, the numbers, and what they count for."""
         runner, bench = bed
@@ -80,7 +80,7 @@ class TestSets:
 
 class TestCounters:
     @given(numbers, st.lists(numbers, min_size=1, max_size=8))
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_are_plain_integers_of_64_bits(self, bed: Bed, initial: int, deltas: list[int]) -> None:
         """Exact to the last one; beyond, an addition is refused and changes nothing."""
         runner, bench = bed

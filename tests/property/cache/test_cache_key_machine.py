@@ -374,7 +374,6 @@ def test_a_plain_model_knows_every_answer(session_redis_url: str) -> None:
         settings=settings(
             max_examples=50,
             stateful_step_count=50,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -88,7 +88,7 @@ def books(session_redis_url: str) -> Iterator[tuple[asyncio.Runner, Bookkeeping]
 
 class TestBooks:
     @given(steps)
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     def test_equal_a_recount_once_all_is_settled(
         self, books: tuple[asyncio.Runner, Bookkeeping], history: list[tuple[object, ...]]
     ) -> None:

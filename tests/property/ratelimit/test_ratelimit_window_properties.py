@@ -90,7 +90,7 @@ def _heaviest_window(admissions: list[tuple[int, int]], window: int) -> int:
 
 class TestBound:
     @given(history=histories())
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_no_window_anywhere_admits_more_than_the_limit(self, history: History) -> None:
         """Held against an exact log of the admissions."""
         admissions = [(at, act.cost) for at, act, verdict in _run(history) if verdict.admitted]
@@ -98,7 +98,7 @@ class TestBound:
         assert _heaviest_window(admissions, history.window) <= history.limit
 
     @given(history=histories(clock_steps=True))
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_nor_when_the_clock_steps_back(self, history: History) -> None:
         """Windows of true time, whatever the store's clock says of it."""
         admissions = [(at, act.cost) for at, act, verdict in _run(history) if verdict.admitted]
@@ -108,7 +108,7 @@ class TestBound:
 
 class TestRoom:
     @given(history=histories())
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_what_fits_with_a_bucket_to_spare_is_admitted(self, history: History) -> None:
         """A denial is never owed to what left the window a bucket ago or earlier."""
         reach = BUCKETS * bucket_width(history.window)
@@ -123,7 +123,7 @@ class TestRoom:
 
 class TestPromisedTimes:
     @given(history=histories(clock_steps=True))
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_retry_and_reset_are_exact_to_the_microsecond(self, history: History) -> None:
         """Just before it is still denied or counted; then it is not, if nothing else happens."""
         ring: Ring | None = None

@@ -195,6 +195,6 @@ class ForgetfulMachine(NearStoreMachine):
 
 
 TestNearStore = NearStoreMachine.TestCase
-TestNearStore.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
+TestNearStore.settings = settings(max_examples=150, stateful_step_count=30)
 TestForgetfulNearStore = ForgetfulMachine.TestCase
-TestForgetfulNearStore.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestForgetfulNearStore.settings = settings(max_examples=100, stateful_step_count=30)
