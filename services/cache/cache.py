@@ -53,6 +53,8 @@ FIRST_PART = 25
 LARGEST_PART = 75
 # What one result of a batch costs on the wire beside key, value and content type, at most.
 RESULT_OVERHEAD_BYTES = 128
+# Entries of a batch that are written at the same time.
+WRITTEN_TOGETHER = 100
 # Times that a touch looks again, because a push has changed the list between look and touch.
 MAX_TOUCHES = 3
 
@@ -158,11 +160,16 @@ class Cache:
     ) -> Sequence[Entry | MainstayError]:
         """Write each by itself; returns what was written, or why it was not, in their order."""
         lives = self._check_items(namespace, items)
-        writes = (
-            self._write(EntryName(tenant, namespace, item.key), item, lived)
-            for item, lived in zip(items, lives, strict=True)
-        )
-        return _each(await asyncio.gather(*writes, return_exceptions=True))
+        written: list[Entry | MainstayError] = []
+        # In parts, so that neither Redis nor this process is held up by a thousand at once.
+        for start in range(0, len(items), WRITTEN_TOGETHER):
+            part = slice(start, start + WRITTEN_TOGETHER)
+            writes = (
+                self._write(EntryName(tenant, namespace, item.key), item, lived)
+                for item, lived in zip(items[part], lives[part], strict=True)
+            )
+            written += _each(await asyncio.gather(*writes, return_exceptions=True))
+        return written
 
     async def delete(self, tenant: Tenant, namespace: str, key: str) -> bool:
         check_name(namespace, key)
@@ -219,10 +226,12 @@ class Cache:
         return lives
 
     async def _write(self, name: EntryName, item: Item, lived: Life) -> Entry:
+        stamp, dead_version = None, None
+        if item.condition is not None:
+            # In this order: what is invalidated after the look kills what is written upon it too.
+            stamp = (await self._histories.current(Tenant(name.tenant))).sequence
+            dead_version = await self._dead_version(name)
         now = self._now_ms()
-        # Before anything else: an invalidation from here on concerns what is being written.
-        stamp = (await self._histories.current(Tenant(name.tenant))).sequence
-        dead_version = await self._dead_version(name) if item.condition is not None else None
         entry = Entry(
             value=item.value,
             content_type=item.content_type,
@@ -230,13 +239,16 @@ class Cache:
             create_ms=now,
             soft_expiry_ms=_after(now, lived.soft_ttl_ms),
             expiry_ms=_after(now, lived.ttl_ms),
-            stamp=stamp,
+            stamp=stamp or 0,
             tags=item.tags,
             ttl_class=lived.ttl_class,
             charged=charged_bytes(name, len(item.value), item.tags, permanent=lived.ttl_ms is None),
             near=lived.near,
         )
-        await self._charge.admit(name, entry)
+        if stamp is None:
+            entry = await self._stamped_and_admitted(name, entry)
+        else:
+            await self._charge.admit(name, entry)
         put = await self._store.put(
             name, entry, lived.ttl_ms, condition=item.condition, dead_version=dead_version
         )
@@ -249,6 +261,16 @@ class Cache:
             if put.replaced.near:
                 await self._key_log.append_keys(Tenant(name.tenant), name.namespace, (name.key,))
         return entry
+
+    async def _stamped_and_admitted(self, name: EntryName, entry: Entry) -> Entry:
+        """Book an entry and return it with its stamp: what is invalidated from then on kills it."""
+        history = self._histories.soon(Tenant(name.tenant))
+        try:
+            await self._charge.admit(name, entry)  # leaves in one write with the question above
+        except BaseException:
+            history.close()
+            raise
+        return entry._replace(stamp=(await history).sequence)
 
     async def _dead_version(self, name: EntryName) -> int | None:
         outcome = await self._reader.read(name)

@@ -8,7 +8,7 @@ as any other.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 import structlog
 
@@ -111,8 +111,24 @@ class RedisHistories:
 
         Raises CacheError when the store is gone.
         """
+        return await self.soon(tenant)
+
+    def soon(self, tenant: Tenant) -> Coroutine[None, None, History]:
+        """Ask now, in one write with what else is queued, and return what waits for the answer.
+
+        As `current` otherwise. Close it if the answer is not wanted any more.
+        """
         try:
-            head = await asyncio.shield(self.ask(tenant))
+            asked = self.ask(tenant)
+        except FAILURES as error:
+            raise cache_error(error) from error
+        # Others share it, and who closes this does not look at it.
+        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._answered(tenant, asked)
+
+    async def _answered(self, tenant: Tenant, asked: "asyncio.Future[bytes | None]") -> History:
+        try:
+            head = await asyncio.shield(asked)
         except FAILURES as error:
             raise cache_error(error) from error
         return self.known(tenant, head) or await self.catch_up(tenant, head)

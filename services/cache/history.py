@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 from services.cache.entry import MissReason
 
-_HEAD = re.compile(rb"([0-9a-f]{1,64})-([0-9]{1,19})")
+_HEAD = re.compile(rb"([0-9a-f]{1,64})-([0-9]{1,16})")
 
 
 class Head(NamedTuple):

@@ -7,6 +7,7 @@ the history as a whole.
 A record holds the previous sequence, the time in milliseconds, and a JSON object with what changed.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
@@ -15,6 +16,7 @@ from services.cache.history import Change, History
 
 EPOCH = b"epoch"
 BY_EVENT = b"e"
+_SEQUENCE = re.compile(rb"[0-9]{1,16}")
 
 MAX_LISTED_BYTES = 8 * 1024
 """What the entries of one record may take; of more, only their namespace is told."""
@@ -39,8 +41,8 @@ def marked(history: History, fields: Iterable[tuple[bytes, bytes]]) -> None:
         by_event = value.endswith(BY_EVENT)
         digits = value.removesuffix(BY_EVENT)
         # What cannot be read may have been any time up to now.
-        at = int(digits) if digits.isdigit() else history.sequence
-        kind, _, rest = name.decode().partition(":")
+        at = int(digits) if _SEQUENCE.fullmatch(digits) else history.sequence
+        kind, _, rest = name.decode("utf-8", "replace").partition(":")
         match kind:
             case "t":
                 history.mark_tag(rest, at, by_event=by_event)

@@ -1,6 +1,6 @@
 """What the use cases need from the outside, as protocols that adapters fulfil."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -46,6 +46,13 @@ class Histories(Protocol):
 
         It always has a beginning: the first call for a tenant creates it in the store. Raises
         CacheError while that cannot be known.
+        """
+        ...
+
+    def soon(self, tenant: Tenant) -> Coroutine[None, None, History]:
+        """Ask as `current` does, now, along with what the caller asks next; await the answer later.
+
+        What is not awaited has to be closed.
         """
         ...
 

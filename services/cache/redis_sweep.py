@@ -21,6 +21,7 @@ _HEADER_END = 4095
 # What one command or script gets: it must not hold up others.
 _READS_AT_ONCE = 100
 _FIELDS_AT_ONCE = 200
+_LONGEST_SEQUENCE = 16
 _NO_FIELDS = {b"epoch", b"floor", b"retired", b"announced"}
 
 _REAP = Script.load("services.cache", "lua/reap.lua")
@@ -101,7 +102,7 @@ class RedisSweep:
         """Return what was announced last."""
         where = tenant_key(tenant, _MARKS)
         retired, announced = await self._execute("HMGET", where, "retired", "announced")
-        return Retirement(int(retired or 0), int(announced or 0))
+        return Retirement(_sequence(retired), _sequence(announced))
 
     async def forget(self, tenant: Tenant, up_to: int) -> None:
         """Drop marks up to a sequence."""
@@ -137,4 +138,9 @@ def _raise_failure(reply: Any) -> None:
 
 def _is_old(field: bytes, value: bytes, up_to: int) -> bool:
     digits = value.removesuffix(BY_EVENT)
-    return field not in _NO_FIELDS and digits.isdigit() and int(digits) <= up_to
+    return field not in _NO_FIELDS and 0 < _sequence(digits) <= up_to
+
+
+def _sequence(value: bytes | None) -> int:
+    # What is no number of ours was not announced.
+    return int(value) if value and value.isdigit() and len(value) <= _LONGEST_SEQUENCE else 0

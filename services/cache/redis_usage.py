@@ -124,7 +124,7 @@ class Usage:
             *(policy.classes[ttl_class].max_bytes for ttl_class in classes),
         )
         return [
-            Holding(quota=of, used=int(used or 0), limit=limit)
+            Holding(quota=of, used=_number(used), limit=limit)
             for of, used, limit in zip(names, reply, limits, strict=True)
         ]
 
@@ -187,3 +187,8 @@ class Usage:
             return await self._redis.run_script(_ADMIT, keys, args)
         except FAILURES as error:
             raise cache_error(error) from error
+
+
+def _number(found: bytes | None) -> int:
+    # What is no number of ours is another program's, or was never booked.
+    return int(found) if found and found.isdigit() else 0

@@ -9,15 +9,23 @@
 -- What stood there before is relied on if head and marks are of one epoch, so that the store may
 -- have lost either, and if it has not fallen behind what was used already. A beginning is above all
 -- that went before: whatever carries an older stamp is dead from then on.
+local BEYOND = 2 ^ 53
+
+-- A sequence, or 0 for what is none: beyond, adding one changes nothing, and it would stay for ever.
+local function sequence_of(text)
+  local number = type(text) == 'string' and tonumber(text) or 0
+  return number >= 0 and number < BEYOND and number or 0
+end
+
 local head = redis.pcall('GET', KEYS[1])
 local epoch, last = string.match(type(head) == 'string' and head or '', '^([0-9a-f]+)%-(%d+)$')
-last = tonumber(last or '0')
-local used = tonumber(ARGV[3])
+last = sequence_of(last)
+if last == 0 then epoch = nil end
+local used = sequence_of(ARGV[3])
 local marks_epoch = redis.pcall('HGET', KEYS[3], 'epoch')
 if epoch and marks_epoch == epoch and epoch ~= ARGV[2] and last >= used then return head end
 
-local floor = redis.pcall('HGET', KEYS[3], 'floor')
-floor = tonumber(type(floor) == 'string' and floor or '0') or 0
+local floor = sequence_of(redis.pcall('HGET', KEYS[3], 'floor'))
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local sequence = string.format('%.0f', math.max(now, last + 1, used + 1, floor + 1))

@@ -13,7 +13,9 @@
 -- are dropped and everything before is dead instead.
 local head = redis.pcall('GET', KEYS[1])
 local epoch, last = string.match(type(head) == 'string' and head or '', '^([0-9a-f]+)%-(%d+)$')
-if not epoch or redis.pcall('HGET', KEYS[3], 'epoch') ~= epoch then return false end
+if not epoch or tonumber(last) >= 2 ^ 53 or redis.pcall('HGET', KEYS[3], 'epoch') ~= epoch then
+  return false
+end
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
