@@ -264,13 +264,13 @@ class Cache:
 
     async def _stamped_and_admitted(self, name: EntryName, entry: Entry) -> Entry:
         """Book an entry and return it with its stamp: what is invalidated from then on kills it."""
-        history = self._histories.soon(Tenant(name.tenant))
+        stamp = self._histories.stamp_soon(Tenant(name.tenant))
         try:
             await self._charge.admit(name, entry)  # leaves in one write with the question above
         except BaseException:
-            history.close()
+            stamp.close()
             raise
-        return entry._replace(stamp=(await history).sequence)
+        return entry._replace(stamp=await stamp)
 
     async def _dead_version(self, name: EntryName) -> int | None:
         outcome = await self._reader.read(name)

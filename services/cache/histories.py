@@ -111,20 +111,32 @@ class RedisHistories:
 
         Raises CacheError when the store is gone.
         """
-        return await self.soon(tenant)
+        return await self._answered(tenant, self._ask(tenant))
 
-    def soon(self, tenant: Tenant) -> Coroutine[None, None, History]:
+    def stamp_soon(self, tenant: Tenant) -> Coroutine[None, None, int]:
         """Ask now, in one write with what else is queued, and return what waits for the answer.
 
-        As `current` otherwise. Close it if the answer is not wanted any more.
+        The answer is the last sequence at that time, whenever it is awaited. Close what is not
+        wanted any more. Raises CacheError, now and then, when the store is gone.
         """
+        return self._stamp(tenant, self._ask(tenant))
+
+    def _ask(self, tenant: Tenant) -> "asyncio.Future[bytes | None]":
         try:
             asked = self.ask(tenant)
         except FAILURES as error:
             raise cache_error(error) from error
-        # Others share it, and who closes this does not look at it.
+        # Others share it, and who closes what waits for it does not look at it.
         asked.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return self._answered(tenant, asked)
+        return asked
+
+    async def _stamp(self, tenant: Tenant, asked: "asyncio.Future[bytes | None]") -> int:
+        history = await self._answered(tenant, asked)
+        head = Head.parse(asked.result())
+        # What was invalidated since the answer is in the history too, but was not known by then.
+        if head is None or head.epoch != history.epoch:
+            return history.floor  # this history has begun since
+        return min(head.sequence, history.sequence)
 
     async def _answered(self, tenant: Tenant, asked: "asyncio.Future[bytes | None]") -> History:
         try:

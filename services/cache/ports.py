@@ -49,10 +49,10 @@ class Histories(Protocol):
         """
         ...
 
-    def soon(self, tenant: Tenant) -> Coroutine[None, None, History]:
-        """Ask as `current` does, now, along with what the caller asks next; await the answer later.
+    def stamp_soon(self, tenant: Tenant) -> Coroutine[None, None, int]:
+        """Ask for the last sequence as of now, along with what the caller asks next of the store.
 
-        What is not awaited has to be closed.
+        The answer is awaited later; what is not awaited has to be closed.
         """
         ...
 

@@ -1,17 +1,40 @@
 """A Redis Cluster for the tests of this folder, made once and mended before every test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from mainstay.channel import Channel
+from services.cache.app import build
+from services.cache.settings import CacheSettings
 from shared.redis.client import Redis
 from tests.cluster.callers import MANY, connected
 from tests.cluster.six_nodes import SixNodes
 
 T = TypeVar("T")
+
+StartCache = Callable[..., Awaitable[Channel]]
+
+POLICY = """\
+default: general
+classes:
+  general:
+    ttl: 10m
+  near:
+    ttl: 10m
+    near_cache: 5m
+quotas:
+  default:
+    entries: unlimited
+    bytes: unlimited
+  tenants:
+    small:
+      entries: 3
+"""
 
 
 def _run_apart(work: Coroutine[Any, Any, T]) -> T:
@@ -61,3 +84,24 @@ async def filled(redis: Redis) -> Redis:
     """Hold a value for each of many keys: the key itself."""
     await redis.execute_many([("SET", key, key) for key in MANY])
     return redis
+
+
+@pytest.fixture
+async def start_cache(tmp_path: Path) -> AsyncIterator[StartCache]:
+    """Let a test start replicas of the cache, each with a channel to it."""
+    (tmp_path / "cache.yaml").write_text(POLICY)
+    async with AsyncExitStack() as running:
+
+        async def start(url: str, *, redis_timeout: float = 5.0) -> Channel:
+            settings = CacheSettings(
+                redis_url=url,
+                redis_timeout=redis_timeout,
+                policies_dir=tmp_path,
+                cache_port=0,
+                cache_ops_port=0,
+            )
+            service = build(settings)
+            await running.enter_async_context(service.running())
+            return await running.enter_async_context(Channel(service.address, tenant="acme"))
+
+        yield start
