@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 _LENGTH = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
 _UNITS = {
@@ -73,14 +74,20 @@ def value(text: str | None) -> bytes:
         raise UsageError(f"{text[1:]!r} cannot be read ({reason}); name a file after @") from None
 
 
-def data(pairs: Sequence[str]) -> dict[str, str]:
-    """Return the parts of an event given as NAME=VALUE."""
-    parts: dict[str, str] = {}
+def data(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the parts of an event given as NAME=VALUE; a dot leads into an object."""
+    parts: dict[str, Any] = {}
     for pair in pairs:
         name, equals, part = pair.partition("=")
         if not (name and equals):
             raise UsageError(f"--data {pair!r} should be NAME=VALUE, such as user_id=42")
-        if name in parts:
+        *path, last = name.split(".")
+        within = parts
+        for step in path:
+            within = within.setdefault(step, {})
+            if not isinstance(within, dict):
+                raise UsageError(f"--data {pair!r} goes into {step!r}, which is a value; give one")
+        if last in within:
             raise UsageError(f"--data names {name!r} twice; give it once")
-        parts[name] = part
+        within[last] = part
     return parts

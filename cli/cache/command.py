@@ -33,11 +33,7 @@ DataDir = Annotated[Path, typer.Option(help="The --data-dir of the suite that ru
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 HERE = Path(".mainstay")
 
-app = typer.Typer(
-    help="Read, write and look at cached entries.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @app.callback()
@@ -150,7 +146,7 @@ def invalidate(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A part of the event; repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="A part of its data (a.b for one within a)."),
     ] = None,
     tenant: Tenant = None,
     data_dir: DataDir = HERE,
@@ -230,6 +226,9 @@ def _ask(call: Callable[[CacheClient], Awaitable[T]], tenant: str | None, data_d
         return asyncio.run(ask())
     except ValidationError as error:
         _misused(error.message)
+    except UnicodeEncodeError as error:
+        # A terminal hands over any bytes; those that are no text arrive as lone surrogates.
+        _misused(f"{error.object!r} is not UTF-8; write names, keys and tags in UTF-8")
     except MainstayError as error:
         _exit(FAILED, _what_failed(error, address))
 
@@ -238,7 +237,7 @@ def _what_failed(error: MainstayError, address: str) -> str:
     """Return what a service said, or where it is not, for then it said nothing."""
     if error.reason != UnavailableError.default_reason:
         return error.message
-    cause = error.message.rpartition(": ")[2]
+    cause = error.message.rpartition(": ")[2].rstrip("])")
     return (
         f"the cache does not answer at {address} ({cause}); is it running? `mainstay up` starts "
         f"it, and {ADDRESS} says where it is"

@@ -83,8 +83,9 @@ def of_class(ttl_class: str) -> str:
 def exceeded(quota: str, *, used: int, limit: int, asked: int) -> QuotaError:
     """Return the error of a write that there is no room for."""
     what = (
-        f"{used} of {limit} are used and this needs {asked}; delete or invalidate entries, give "
-        "them shorter TTLs, or raise the quota in the cache policy"
+        f"{used} of {limit} are used and this needs {asked}; delete entries (what is invalidated "
+        "by tag, prefix or namespace counts until it ends), give them shorter TTLs, or raise the "
+        "quota in the cache policy"
     )
     return QuotaError(f"the quota {quota} is used up: {what}", violations={quota: what})
 

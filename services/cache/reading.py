@@ -96,6 +96,7 @@ class RedisReader:
         if entry is None:
             return UNREADABLE
         if entry.kind is Kind.TOMBSTONE:
+            self._recollection.forget(where)  # when it ends there is nothing to be missed any more
             return Miss(reason=entry.last_miss or COLD.reason, dead_version=entry.version)
         reason = history.verdict(name.namespace, name.key, entry.tags, entry.stamp)
         if reason is not None:

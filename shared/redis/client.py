@@ -18,10 +18,15 @@ from shared.telemetry import metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A Lua script and its digest."""
+    """A Lua script and its digest.
+
+    `older` is what a Redis before 7 gets, which knows no flags (`#!lua flags=...`): the same script
+    without them. There it cannot do what the flags allow.
+    """
 
     text: str
     sha: str
+    older: "Script | None" = None
 
     @classmethod
     def load(cls, package: str, *names: str) -> Self:
@@ -30,8 +35,22 @@ class Script:
         Of several names the first ones are what several scripts begin with.
         """
         parts = (files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
-        text = "".join(parts)
-        return cls(text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+        return cls.of("".join(parts))
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the script with this text."""
+        flags, _, rest = text.partition("\n")
+        return cls(
+            text=text,
+            sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
+            # The line stays, as a comment, so that Redis's messages name the right ones.
+            older=cls.of(f"-- {flags}\n{rest}") if flags.startswith("#!") else None,
+        )
+
+
+OLD_VERSIONS = (b"5.", b"6.")
+"""Of Redis, in which scripts have no flags."""
 
 
 class Route(Protocol):
@@ -69,6 +88,7 @@ class Redis:
         self._seeds = Endpoint.parse_all(url)
         self._timeout = timeout
         self._route: Route | None = None
+        self._knows_flags = True
         self._send: Callable[[tuple[Argument, ...]], asyncio.Future[Any]] = self._refuse
 
     async def start(self) -> None:
@@ -153,6 +173,7 @@ class Redis:
         self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument]
     ) -> Any:
         """Run a script by its digest, or by its text where Redis does not know it."""
+        script = self._fitting(script)
         try:
             return await self._send(("EVALSHA", script.sha, len(keys), *keys, *args))
         except NoScriptError:
@@ -162,6 +183,7 @@ class Redis:
         self, script: Script, calls: Iterable[tuple[Sequence[str | bytes], Sequence[Argument]]]
     ) -> list[Any]:
         """Run a script once for each pair of keys and arguments; a reply or an error for each."""
+        script = self._fitting(script)
         rest = [(len(keys), *keys, *args) for keys, args in calls]
         replies = await self.execute_many(("EVALSHA", script.sha, *call) for call in rest)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -170,13 +192,18 @@ class Redis:
             replies[n] = reply
         return replies
 
+    def _fitting(self, script: Script) -> Script:
+        return script if self._knows_flags or script.older is None else script.older
+
     async def _find_route(self) -> Route:
         link = await self._first_link()
         try:
-            is_cluster = await _is_cluster(link)
+            facts = await _facts(link)
         except BaseException:
             await link.close()
             raise
+        self._knows_flags = not facts.get(b"version", b"5.").startswith(OLD_VERSIONS)
+        is_cluster = facts.get(b"mode") == b"cluster"
         if not is_cluster and len(self._seeds) == 1:
             return link
         await link.close()
@@ -219,10 +246,10 @@ class Redis:
         )
 
 
-async def _is_cluster(link: RedisLink) -> bool:
+async def _facts(link: RedisLink) -> dict[bytes, Any]:
+    """Return what the server says of itself; nothing for one that is too old, or a proxy."""
     try:
         hello = await link.send(("HELLO",))  # every user may ask this, whatever else it may not
     except RedisReplyError:
-        return False  # older than Redis 6, or a proxy
-    facts = hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2], strict=False))
-    return bool(facts.get(b"mode") == b"cluster")
+        return {}
+    return hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2], strict=False))

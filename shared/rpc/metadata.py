@@ -76,6 +76,7 @@ def check_tenant(name: str, *, wildcard: bool) -> Tenant:
     if wildcard and name == ALL_TENANTS:
         return ALL_TENANTS
     raise ValidationError(
-        f"metadata {TENANT} is not a tenant name",
+        f"metadata {TENANT} is not a tenant name; write 1 to 64 letters, digits, dots, dashes and "
+        "underscores",
         fields={TENANT: "1 to 64 letters, digits, dots, dashes and underscores"},
     )

@@ -198,7 +198,8 @@ def translate(error: grpc.aio.AioRpcError) -> errors.MainstayError:
     if "larger than max" in (error.details() or ""):
         # grpcio's words, here or at the other end, for a message above its limit.
         size = {"request": "larger than a message may be (4 MiB); send less at once"}
-        return errors.ValidationError(message, fields=size, reason="MESSAGE_TOO_LARGE")
+        told = f"the request is {size['request']}: {error.details()}"
+        return errors.ValidationError(told, fields=size, reason="MESSAGE_TOO_LARGE")
     kind = _BY_CODE.get(error.code(), errors.UnknownError)
     return _construct(kind, message, None, {}, None, details)
 

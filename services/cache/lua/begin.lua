@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Gives a tenant's history a beginning where it has none, or not one that can be relied on.
+-- Runs in a full store too (allow-oom): without a history nothing can be read or invalidated.
 --
 -- KEYS: 1 head ("<epoch>-<sequence>"), 2 log (stream), 3 marks (hash), all of one tenant
 -- ARGV: 1 the epoch of a new beginning (hexadecimal), 2 the epoch of a history that is known to have

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Removes an entry of any kind and voids a lease on it; leaves a tombstone that says why.
+-- Runs in a full store too (allow-oom): it makes room.
 --
 -- KEYS: 1 entry, 2 lease, 3 items
 -- ARGV: 1 frame of the tombstone, 2 milliseconds it lives at most, 3 channel of those who wait,

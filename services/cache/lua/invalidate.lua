@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Adds a change to a tenant's history and says so to whoever listens.
+-- Runs in a full store too (allow-oom): what is stale is not served for want of memory.
 --
 -- KEYS: 1 head ("<epoch>-<sequence>"), 2 log (stream), 3 marks (hash), all of one tenant
 -- ARGV: 1 channel, 2 what to say there, 3 the most fields of the marks, 4 about how many records the

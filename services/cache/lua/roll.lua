@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Takes buckets that have ended off the totals, up to 64 of them.
+-- Runs in a full store too (allow-oom): it writes what has become less.
 --
 -- Times are seconds since 1970.
 -- KEYS: 1 usage, 2 ends

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Takes entries that were replaced or removed out of their buckets.
+-- Runs in a full store too (allow-oom): it writes what has become less.
 --
 -- KEYS: 1 usage
 -- ARGV: for each bucket its end in seconds since 1970, the entries and the bytes to take out

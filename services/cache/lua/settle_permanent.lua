@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Corrects what is booked for permanent entries; `held` is described in admit_permanent.lua.
+-- Runs in a full store too (allow-oom): it writes what has become less.
 --
 -- KEYS: 1 usage, 2 held, 3 ... by when they were used last: one sorted set for each class
 -- ARGV: 1 how many classes, then their names in the order of the keys, then for each correction:

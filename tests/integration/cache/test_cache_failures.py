@@ -96,8 +96,7 @@ class TestRedisIsFull:
             cache = CacheClient(channel)
             for key in ("deleted", "tagged", "named"):
                 await cache.set("video", key, b"v", tags=[key])
-            async with redis.asyncio.Redis.from_url(private_redis.url) as raw:
-                await raw.config_set("maxmemory", "1")
+            await _fill(private_redis)
             await cache.delete("video", "deleted")
             await cache.invalidate_tags(["tagged"])
             await cache.invalidate_keys("video", ["named"])
@@ -112,8 +111,7 @@ class TestRedisIsFull:
     ) -> None:
         """Its history begins with its first read, which is no reason to refuse that."""
         async with serve_cache(private_redis.url) as channel:
-            async with redis.asyncio.Redis.from_url(private_redis.url) as raw:
-                await raw.config_set("maxmemory", "1")
+            await _fill(private_redis)
             found = await CacheClient(channel).get("video", "v1")
 
         assert isinstance(found, Miss)
@@ -214,3 +212,12 @@ def _settings(policies: Path) -> CacheSettings:
         cache_port=0,
         cache_ops_port=0,
     )
+
+
+async def _fill(server: RedisServer) -> None:
+    """Leave no memory, in a Redis that has scripts which run all the same."""
+    async with redis.asyncio.Redis.from_url(server.url) as raw:
+        version = str((await raw.info("server"))["redis_version"])
+        if int(version.partition(".")[0]) < 7:
+            pytest.skip(f"a full Redis {version} runs no script that writes; 7.0 does")
+        await raw.config_set("maxmemory", "1")

@@ -255,8 +255,8 @@ class TestRoundTrips:
 
         commands = await store.info("commandstats")
         calls = {name.removeprefix("cmdstat_"): facts["calls"] for name, facts in commands.items()}
-        calls.pop("config|resetstat", None)
-        calls.pop("info", None)
+        for ours in ("config|resetstat", "config", "info"):  # by their names before and since 7.0
+            calls.pop(ours, None)
         assert {"get": 101} == calls
 
     async def test_a_reader_that_gives_up_disturbs_nobody(

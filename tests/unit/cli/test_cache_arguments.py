@@ -87,10 +87,22 @@ class TestData:
         with pytest.raises(UsageError, match="NAME=VALUE, such as user_id=42"):
             data([pair])
 
-    def test_a_name_twice(self) -> None:
+    def test_dots_lead_into_objects(self) -> None:
+        """As in the templates of the policy."""
+        assert {"order": {"id": "7", "shop": {"id": "x"}}, "by": "me"} == data(
+            ["order.id=7", "by=me", "order.shop.id=x"]
+        )
+
+    @pytest.mark.parametrize("pairs", [["a=1", "a=2"], ["a.b=1", "a.b=2"], ["a.b=1", "a=2"]])
+    def test_a_name_twice(self, pairs: list[str]) -> None:
         """One of the values would be lost."""
-        with pytest.raises(UsageError, match="names 'a' twice"):
-            data(["a=1", "a=2"])
+        with pytest.raises(UsageError, match=r"names 'a(\.b)?' twice"):
+            data(pairs)
+
+    def test_a_value_is_no_object(self) -> None:
+        """What is to be within it has no place."""
+        with pytest.raises(UsageError, match="goes into 'a', which is a value"):
+            data(["a=1", "a.b=2"])
 
 
 class TestTargets:

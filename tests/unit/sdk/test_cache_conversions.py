@@ -57,6 +57,14 @@ class TestArgumentsThatExcludeEachOther:
         assert ["tags"] == list(caught.value.fields)
 
 
+class TestLengths:
+    @pytest.mark.parametrize("given", [5, 0.5, "5m"])
+    def test_only_a_timedelta_says_its_unit(self, given: Any) -> None:
+        """A bare 5 may mean seconds or milliseconds."""
+        with pytest.raises(TypeError, match="is no length of time; give a timedelta"):
+            conversions.expiry(given, None)
+
+
 class TestReasons:
     def test_every_reason_has_a_name_here(self) -> None:
         """A reason that is added to the contract is added here too."""

@@ -227,6 +227,7 @@ class TestReceiving:
 
         assert isinstance(received, ValidationError)
         assert (received.reason, received.transient) == ("MESSAGE_TOO_LARGE", False)
+        assert "larger than a message may be (4 MiB); send less at once" in received.message
 
     def test_a_kind_from_the_future(self) -> None:
         """A kind this version does not know is the general one of its status."""

@@ -130,6 +130,8 @@ def utc(timestamp: Timestamp) -> datetime:
 
 def duration(length: timedelta) -> Duration:
     """Return a length of time; one that is negative travels too, to be refused by name."""
+    if not hasattr(length, "days"):  # who checks no types finds out here
+        raise TypeError(f"{length!r} is no length of time; give a timedelta(seconds=...)")
     # timedelta is days and seconds and microseconds, of which only the days may be negative.
     seconds = length.days * 86_400 + length.seconds
     return Duration(seconds=seconds, nanos=length.microseconds * 1000)

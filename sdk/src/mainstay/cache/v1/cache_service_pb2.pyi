@@ -2346,7 +2346,9 @@ class WatchInvalidationsRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
-    """To go on where another stream ended: the epoch of its last message. Unset: from now on."""
+    """To go on where another stream ended: the epoch of its last message, up to 64 hexadecimal digits.
+    Unset: from now on.
+    """
     sequence: _builtins.int
     """And its last sequence. When what came since is not known any more, the stream begins with a
     discontinuity.

@@ -36,9 +36,11 @@ class CacheServiceStub(object):
 
     Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
     Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
-    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
-    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
-    the same entry all the time: nothing changed, try again.
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching; Delete and
+    Invalidate need none. While a part of the store is gone, the results of its keys in a batch that
+    writes say so, and only a call that reached none of its keys fails; a batch that reads fails as a
+    whole. Touch and the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`)
+    when others write the same entry all the time: nothing changed, try again.
     """
 
     def __init__(self, channel):
@@ -185,9 +187,11 @@ class CacheServiceServicer(object):
 
     Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
     Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
-    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
-    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
-    the same entry all the time: nothing changed, try again.
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching; Delete and
+    Invalidate need none. While a part of the store is gone, the results of its keys in a batch that
+    writes say so, and only a call that reached none of its keys fails; a batch that reads fails as a
+    whole. Touch and the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`)
+    when others write the same entry all the time: nothing changed, try again.
     """
 
     def Get(self, request, context):
@@ -277,6 +281,8 @@ class CacheServiceServicer(object):
         stale value may be served they get it at once. Nobody polls.
 
         A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+        FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set. UNAVAILABLE (`TOO_MANY_WAITERS`,
+        `DRAINING`) from a replica that can hold nobody: ask again, at another.
         Cache down: compute, use the value and go on; nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -289,8 +295,8 @@ class CacheServiceServicer(object):
         A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
         the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
         (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
-        not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
-        permanent: fill it with a value. Not retried after success:
+        not-modified fill of an entry that has ended, (`WRONG_KIND`) of a list or a set, (`WRITE_ANEW`)
+        where it would begin or cease to be permanent: fill it with a value. Not retried after success:
         the repeat answers LEASE_LOST. Cache down: use the value and go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -413,7 +419,8 @@ class CacheServiceServicer(object):
         Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
         every second; a `discontinuity` that something may have been: drop every copy. A stream that
         breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
-        (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+        (`TOO_MANY_WATCHERS`, `DRAINING`): watch at another replica.
+        Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -593,9 +600,11 @@ class CacheService(object):
 
     Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
     Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
-    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
-    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
-    the same entry all the time: nothing changed, try again.
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching; Delete and
+    Invalidate need none. While a part of the store is gone, the results of its keys in a batch that
+    writes say so, and only a call that reached none of its keys fails; a batch that reads fails as a
+    whole. Touch and the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`)
+    when others write the same entry all the time: nothing changed, try again.
     """
 
     @staticmethod

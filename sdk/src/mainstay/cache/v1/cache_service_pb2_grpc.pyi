@@ -37,9 +37,11 @@ class CacheServiceStub:
 
     Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
     Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
-    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
-    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
-    the same entry all the time: nothing changed, try again.
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching; Delete and
+    Invalidate need none. While a part of the store is gone, the results of its keys in a batch that
+    writes say so, and only a call that reached none of its keys fails; a batch that reads fails as a
+    whole. Touch and the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`)
+    when others write the same entry all the time: nothing changed, try again.
     """
 
     @_typing.overload
@@ -101,6 +103,8 @@ class CacheServiceStub:
     stale value may be served they get it at once. Nobody polls.
 
     A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+    FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set. UNAVAILABLE (`TOO_MANY_WAITERS`,
+    `DRAINING`) from a replica that can hold nobody: ask again, at another.
     Cache down: compute, use the value and go on; nothing is stored.
     """
     Fill: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.FillRequest, _cache_service_pb2.FillResponse]
@@ -109,8 +113,8 @@ class CacheServiceStub:
     A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
     the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
     (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
-    not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
-    permanent: fill it with a value. Not retried after success:
+    not-modified fill of an entry that has ended, (`WRONG_KIND`) of a list or a set, (`WRITE_ANEW`)
+    where it would begin or cease to be permanent: fill it with a value. Not retried after success:
     the repeat answers LEASE_LOST. Cache down: use the value and go on.
     """
     Extend: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ExtendRequest, _cache_service_pb2.ExtendResponse]
@@ -185,7 +189,8 @@ class CacheServiceStub:
     Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
     every second; a `discontinuity` that something may have been: drop every copy. A stream that
     breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
-    (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+    (`TOO_MANY_WATCHERS`, `DRAINING`): watch at another replica.
+    Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.GetStatsRequest, _cache_service_pb2.GetStatsResponse]
     """Counts hits, misses with their reasons, and what the cache saved, over all replicas.
@@ -215,9 +220,11 @@ class CacheServiceAsyncStub(CacheServiceStub):
 
     Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
     Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
-    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
-    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
-    the same entry all the time: nothing changed, try again.
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching; Delete and
+    Invalidate need none. While a part of the store is gone, the results of its keys in a batch that
+    writes say so, and only a call that reached none of its keys fails; a batch that reads fails as a
+    whole. Touch and the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`)
+    when others write the same entry all the time: nothing changed, try again.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -276,6 +283,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     stale value may be served they get it at once. Nobody polls.
 
     A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+    FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set. UNAVAILABLE (`TOO_MANY_WAITERS`,
+    `DRAINING`) from a replica that can hold nobody: ask again, at another.
     Cache down: compute, use the value and go on; nothing is stored.
     """
     Fill: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.FillRequest, _cache_service_pb2.FillResponse]  # type: ignore[assignment]
@@ -284,8 +293,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
     the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
     (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
-    not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
-    permanent: fill it with a value. Not retried after success:
+    not-modified fill of an entry that has ended, (`WRONG_KIND`) of a list or a set, (`WRITE_ANEW`)
+    where it would begin or cease to be permanent: fill it with a value. Not retried after success:
     the repeat answers LEASE_LOST. Cache down: use the value and go on.
     """
     Extend: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ExtendRequest, _cache_service_pb2.ExtendResponse]  # type: ignore[assignment]
@@ -360,7 +369,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
     every second; a `discontinuity` that something may have been: drop every copy. A stream that
     breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
-    (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+    (`TOO_MANY_WATCHERS`, `DRAINING`): watch at another replica.
+    Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetStatsRequest, _cache_service_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Counts hits, misses with their reasons, and what the cache saved, over all replicas.
@@ -389,9 +399,11 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every method also answers INVALID_ARGUMENT (`VALIDATION_FAILED`) naming each wrong field.
     Methods that write may answer RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`, with a QuotaFailure naming the
-    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching. Touch and
-    the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`) when others write
-    the same entry all the time: nothing changed, try again.
+    quota) and UNAVAILABLE (`CACHE_FULL`) when the store has no room: go on without caching; Delete and
+    Invalidate need none. While a part of the store is gone, the results of its keys in a batch that
+    writes say so, and only a call that reached none of its keys fails; a batch that reads fails as a
+    whole. Touch and the methods of counters, lists and sets may answer ABORTED (`REPLACED_MEANWHILE`)
+    when others write the same entry all the time: nothing changed, try again.
     """
 
     @_abc_1.abstractmethod
@@ -502,6 +514,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         stale value may be served they get it at once. Nobody polls.
 
         A lost answer may leave a lease that nobody holds; it passes on when it ends. May be retried.
+        FAILED_PRECONDITION (`WRONG_KIND`) for a list or a set. UNAVAILABLE (`TOO_MANY_WAITERS`,
+        `DRAINING`) from a replica that can hold nobody: ask again, at another.
         Cache down: compute, use the value and go on; nothing is stored.
         """
 
@@ -516,8 +530,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         A lease that has ended, or whose entry was written, deleted or invalidated since, stores nothing:
         the answer says so, and the computed value is still the caller's to use. FAILED_PRECONDITION
         (`LEASE_OF_ANOTHER`) for a token that was not given for this entry, (`NOTHING_TO_KEEP`) for a
-        not-modified fill of an entry that has ended, (`WRITE_ANEW`) where it would begin or cease to be
-        permanent: fill it with a value. Not retried after success:
+        not-modified fill of an entry that has ended, (`WRONG_KIND`) of a list or a set, (`WRITE_ANEW`)
+        where it would begin or cease to be permanent: fill it with a value. Not retried after success:
         the repeat answers LEASE_LOST. Cache down: use the value and go on.
         """
 
@@ -664,7 +678,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         Begins with `started`; a `heartbeat` says that nothing was missed up to its sequence, at least
         every second; a `discontinuity` that something may have been: drop every copy. A stream that
         breaks, or is silent for more than three seconds, is a discontinuity too. UNAVAILABLE
-        (`TOO_MANY_WATCHERS`). Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
+        (`TOO_MANY_WATCHERS`, `DRAINING`): watch at another replica.
+        Cache down: the stream ends with UNAVAILABLE; drop every copy, reconnect.
         """
 
     @_abc_1.abstractmethod
