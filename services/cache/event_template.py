@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 # Numbers come as doubles, which are exact as whole numbers up to here.
 _MAX_WHOLE = 2**53
-_NO_SCALAR = "is neither a string nor a number nor a boolean"
+_NO_SCALAR = "is neither a string nor a number nor a boolean; send one of them"
 
 
 class TemplateError(ValueError):
@@ -85,7 +85,7 @@ def _value(path: str, data: Mapping[str, object]) -> str:
     found: object = data
     for name in path.split("."):
         if not isinstance(found, Mapping) or name not in found:
-            raise DataError(path, "is missing")
+            raise DataError(path, "is missing; send it, for the tags of this event are made of it")
         try:
             found = found[name]
         except ValueError:
@@ -97,7 +97,7 @@ def _value(path: str, data: Mapping[str, object]) -> str:
         case str() if found:
             return found
         case str():
-            raise DataError(path, "is empty")
+            raise DataError(path, "is empty; send what the tags of this event are made of")
         case int() | float() if math.isfinite(found):
             return _number(path, found)
         case _:

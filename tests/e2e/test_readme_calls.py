@@ -17,7 +17,9 @@ from cli.layout import Layout
 from cli.settings import SuiteSettings
 from cli.suite import Suite
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+LEASES = ROOT / "services" / "cache" / "README.md"
 BUF = Path(sys.executable).parent / "buf"
 TIMEOUT = 20
 # From the README's addresses to those of the suite under test.
@@ -100,6 +102,40 @@ def contains(whole: Any, part: Any) -> bool:
             key in whole and contains(whole[key], value) for key, value in part.items()
         )
     return bool(whole == part)
+
+
+def printed_lease_calls() -> list[tuple[str, str, Any]]:
+    """Read method, request and answer of each call in the cache's section on leases."""
+    section = LEASES.read_text(encoding="utf-8").split("## Leases from any language\n")[1]
+    section = section.split("\n## ")[0]
+    calls: list[tuple[str, str, Any]] = []
+    for kind, text in re.findall(r"```(console|json)\n(.*?)```", section, re.DOTALL):
+        if kind == "json":
+            method, request, _ = calls.pop()
+            calls.append((method, request, json.loads(text)))
+        for method, request in re.findall(r"^ *\$ call (\w+) (.*)$", text, re.MULTILINE):
+            calls.append((method, shlex.split(request)[0], {}))
+    return calls
+
+
+class TestLeaseCalls:
+    async def test_answer_as_printed(self, addresses: Mapping[str, str]) -> None:
+        """The steps of a computation, with the token that the step before answered."""
+        token, methods = "", []
+        for method, request, expected in printed_lease_calls():
+            target = f"http://127.0.0.1:50051/mainstay.cache.v1.CacheService/{method}"
+            data = shlex.quote(request.replace("$TOKEN", token))
+            answer = run_call(
+                f"buf curl --http2-prior-knowledge --protocol grpc -d {data} {target}", addresses
+            )
+            methods.append(method)
+            token = answer.get("lease", {}).get("token", token)
+
+            assert contains(answer, expected), f"{method}: {answer}"
+            if method == "GetOrLease" and expected:
+                assert ("lease" in expected) == ("lease" in answer)
+
+        assert {"GetOrLease", "Extend", "Fill", "Abandon"} == set(methods)
 
 
 class TestReadmeCalls:

@@ -63,7 +63,7 @@ class TestRefusedData:
     @pytest.mark.parametrize(
         ("text", "data", "path", "fault"),
         [
-            ("{a}", {}, "a", "is missing"),
+            ("{a}", {}, "a", "is missing; send it"),
             ("{a.b}", {"a": {}}, "a.b", "is missing"),
             ("{a.b}", {"a": "text"}, "a.b", "is missing"),
             ("{a.b}", {"a.b": "flat"}, "a.b", "is missing"),
