@@ -264,11 +264,13 @@ class Service:
 def _settle_memory() -> None:
     """Take what start-up made out of the collector's sight: it lives as long as the process.
 
-    Calls make many short-lived objects and no cycles to speak of, so collections can be rare.
+    What calls leave behind is collected in small portions: of 20,000 objects at a time it holds up
+    every call for several milliseconds, and the p99 of a cache hit at 1,000 a second is twice as
+    long. Older generations are looked at rarely, since calls make few things that last.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(2_000, 20, 50)
 
 
 async def _drain_step(part: str, step: Hook) -> None:
