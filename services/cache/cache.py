@@ -160,7 +160,7 @@ class Cache:
     ) -> Sequence[Entry | MainstayError]:
         """Write each by itself; returns what was written, or why it was not, in their order."""
         lives = self._check_items(namespace, items)
-        written: list[Entry | MainstayError] = []
+        results: list[Entry | BaseException] = []
         # In parts, so that neither Redis nor this process is held up by a thousand at once.
         for start in range(0, len(items), WRITTEN_TOGETHER):
             part = slice(start, start + WRITTEN_TOGETHER)
@@ -168,8 +168,8 @@ class Cache:
                 self._write(EntryName(tenant, namespace, item.key), item, lived)
                 for item, lived in zip(items[part], lives[part], strict=True)
             )
-            written += _each(await asyncio.gather(*writes, return_exceptions=True))
-        return written
+            results += await asyncio.gather(*writes, return_exceptions=True)
+        return _each(results)
 
     async def delete(self, tenant: Tenant, namespace: str, key: str) -> bool:
         check_name(namespace, key)

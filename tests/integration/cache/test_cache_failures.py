@@ -10,13 +10,14 @@ import pytest
 import redis.asyncio
 
 from cli.embedded.redis import RedisServer
-from mainstay.cache import Refused
+from mainstay.cache import Item, Refused, Written
 from mainstay.cache.client import CacheClient, Hit, Miss
 from mainstay.cache.v1 import cache_service_pb2 as pb
 from mainstay.cache.v1 import cache_service_pb2_grpc as pb_grpc
 from mainstay.channel import Channel
 from mainstay.errors import CacheError, ConfigurationError
 from services.cache.app import build
+from services.cache.cache import WRITTEN_TOGETHER
 from services.cache.settings import CacheSettings
 
 ServeCache = Callable[[str], AbstractAsyncContextManager[Channel]]
@@ -132,6 +133,20 @@ class TestSomeOfABatch:
 
         assert (True, "CACHE_UNAVAILABLE") == (removed["good"], _reason(removed["bad"]))
         assert 1 == left["entries"]
+
+    async def test_are_written_where_a_whole_part_cannot_be(
+        self, private_redis: RedisServer, serve_cache: ServeCache
+    ) -> None:
+        """What was written before is told, although all of the last part has failed."""
+        items = [Item(key=f"good{n}", value=b"v") for n in range(WRITTEN_TOGETHER)]
+        async with serve_cache(private_redis.url) as channel:
+            cache = CacheClient(channel)
+            await cache.set("video", "good0", b"v")
+            await _allow_only(private_redis, "~*good*", "~*cache}*")
+            written = await cache.set_many("video", [*items, Item(key="bad", value=b"v")])
+
+        assert "CACHE_UNAVAILABLE" == _reason(written.pop("bad"))
+        assert all(isinstance(result, Written) for result in written.values())
 
     async def test_all_of_it_fails_without_a_store(
         self, private_redis: RedisServer, serve_cache: ServeCache
