@@ -11,7 +11,9 @@ import redis.asyncio
 from mainstay.cache.client import CacheClient
 from mainstay.channel import Channel
 from services.cache.app import build
+from services.cache.histories import RedisHistories
 from services.cache.settings import CacheSettings
+from tests.integration.cache.remembering import replica_of
 
 POLICIES = Path(__file__).parents[3] / "policies"
 TENANT = "acme"
@@ -51,3 +53,17 @@ async def store(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
     """Connect to the Redis behind the service, to look at and to meddle with."""
     async with redis.asyncio.Redis.from_url(redis_url) as connection:
         yield connection
+
+
+@pytest.fixture
+async def here(redis_url: str) -> AsyncIterator[RedisHistories]:
+    """One replica."""
+    async with replica_of(redis_url) as histories:
+        yield histories
+
+
+@pytest.fixture
+async def there(redis_url: str) -> AsyncIterator[RedisHistories]:
+    """Another replica: nothing but the store connects the two."""
+    async with replica_of(redis_url) as histories:
+        yield histories

@@ -1,85 +1,29 @@
 """What was invalidated is known to every replica that reads afterwards, whatever gets lost."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio as redis_py
 
-from cli.embedded.redis import RedisServer
-from mainstay.errors import CacheError, UnavailableError
 from services.cache.entry import MissReason
 from services.cache.histories import RedisHistories
-from services.cache.history import Change, History
-from services.cache.invalidation_metrics import history_reloads
-from services.cache.keys import tenant_key
-from services.cache.redis_log import RedisLog
-from shared.redis.client import Redis
+from services.cache.history import Change
 from shared.rpc.call import Tenant
+from tests.integration.cache.remembering import (
+    ACME,
+    FAR_FUTURE,
+    HEAD,
+    LOG,
+    MARKS,
+    OTHER,
+    commands,
+    loaded,
+    replica_of,
+    verdict,
+)
 from tests.integration.shared.tcp_proxy import TcpProxy
 from tests.integration.shared.waiting import until
-
-ACME = Tenant("acme")
-OTHER = Tenant("other")
-HEAD, LOG, MARKS = (tenant_key(ACME, part) for part in ("head", "log", "epochs"))
-FAR_FUTURE = 7_000_000_000_000_000
-
-Replica = Callable[..., AbstractAsyncContextManager[RedisHistories]]
-
-
-@asynccontextmanager
-async def replica_of(
-    url: str, *, max_tenants: int = 1_000, max_marks: int = 100_000, log_length: int = 10_000
-) -> AsyncIterator[RedisHistories]:
-    """Be one replica: a memory and a connection of its own."""
-    redis = Redis(url, timeout=5.0)
-    await redis.start()
-    log = RedisLog(
-        redis,
-        new_epoch=lambda: secrets.token_hex(8),
-        max_marks=max_marks,
-        log_length=log_length,
-    )
-    histories = RedisHistories(log, max_tenants=max_tenants)
-    try:
-        yield histories
-    finally:
-        await histories.close()
-        await redis.close()
-
-
-@pytest.fixture
-async def here(redis_url: str) -> AsyncIterator[RedisHistories]:
-    """One replica."""
-    async with replica_of(redis_url) as histories:
-        yield histories
-
-
-@pytest.fixture
-async def there(redis_url: str) -> AsyncIterator[RedisHistories]:
-    """Another replica: nothing but the store connects the two."""
-    async with replica_of(redis_url) as histories:
-        yield histories
-
-
-async def verdict(
-    histories: RedisHistories,
-    stamp: int,
-    *tags: str,
-    namespace: str = "video",
-    key: str = "feed/1",
-) -> MissReason | None:
-    """Read as the service does, and judge an entry."""
-    return (await histories.current(ACME)).verdict(namespace, key, tags, stamp)
-
-
-async def commands(store: "redis_py.Redis") -> dict[str, int]:
-    """Count the commands that Redis has carried out so far."""
-    stats = await store.info("commandstats")
-    return {name.removeprefix("cmdstat_"): int(stat["calls"]) for name, stat in stats.items()}
 
 
 class TestInvalidation:
@@ -173,11 +117,6 @@ class TestInvalidation:
 
         spent = {name: calls - before.get(name, 0) for name, calls in after.items()}
         assert {"get": 10, "info": 1} == {name: n for name, n in spent.items() if n}
-
-
-async def loaded(histories: RedisHistories) -> History:
-    """Load what the marks say, past the memory."""
-    return await histories._store.load(ACME)
 
 
 class TestSequence:
@@ -368,176 +307,6 @@ class TestMemory:
                 assert await verdict(histories, sequences[-1]) is None
                 assert (await histories.current(ACME)).size < 50
             assert await here.current(ACME) == await loaded(there)
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator["redis_py.Redis"]:
-    """Meddle with what lies in Redis."""
-    async with redis_py.Redis.from_url(redis_url) as connection:
-        yield connection
-
-
-async def snapshot(store: "redis_py.Redis") -> dict[bytes, bytes]:
-    """Keep what a replica of the store has got so far."""
-    return {key: await store.dump(key) or b"" for key in (HEAD, LOG, MARKS)}
-
-
-async def set_back(store: "redis_py.Redis", kept: dict[bytes, bytes]) -> None:
-    """Go on with an older state, as after a failover."""
-    for key, value in kept.items():
-        await store.restore(key, 0, value, replace=True)
-
-
-def reloads(cause: str) -> float:
-    return float(history_reloads.labels(cause)._value.get())
-
-
-class TestLostHistory:
-    async def test_everything_is_dead_after_flushall(
-        self, here: RedisHistories, there: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """Another history begins, above the one that was lost; nothing old can come back."""
-        sequence = await here.append(ACME, tags=["a"])
-        await there.current(ACME)
-        await store.flushall()
-
-        for histories in (here, there):
-            history = await histories.current(ACME)
-            assert history.verdict("video", "k", (), sequence) is MissReason.NAMESPACE
-            assert history.sequence > sequence
-        assert (await here.current(ACME)).epoch == (await there.current(ACME)).epoch
-
-    @pytest.mark.parametrize("lost", [[HEAD], [MARKS], [HEAD, LOG], [MARKS, LOG]])
-    async def test_a_history_in_pieces_is_not_relied_on(
-        self, redis_url: str, store: "redis_py.Redis", lost: list[bytes]
-    ) -> None:
-        """A Redis that evicts may lose one key of three; nobody can tell what was in it."""
-        async with replica_of(redis_url) as here:
-            sequence = await here.append(ACME, tags=["a"])
-        await store.delete(*lost)
-
-        async with replica_of(redis_url) as new:
-            assert await verdict(new, sequence) is MissReason.NAMESPACE
-
-    async def test_the_log_alone_can_be_lost(
-        self, here: RedisHistories, there: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """The marks hold the same."""
-        stamp = (await there.current(ACME)).sequence
-        await here.append(ACME, tags=["a"])
-        await store.delete(LOG)
-        sequence = await here.append(ACME, tags=["b"])
-
-        assert await verdict(there, stamp, "a") is MissReason.TAG
-        assert await verdict(there, sequence, "a") is None
-
-    async def test_a_failover_that_lost_an_invalidation_ends_everything_before(
-        self, here: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """The replica that remembers it cannot know what else was lost with it."""
-        await here.current(ACME)
-        await here.append(ACME, tags=["a"])
-        older = await snapshot(store)
-        sequence = await here.append(ACME, tags=["b"])
-        await set_back(store, older)
-        before = reloads("lost")
-
-        history = await here.current(ACME)
-
-        assert history.verdict("video", "k", (), sequence) is MissReason.NAMESPACE
-        assert history.sequence > sequence
-        assert 1 == reloads("lost") - before
-
-    async def test_also_when_others_have_invalidated_since(
-        self, here: RedisHistories, there: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """The head is ahead of what is remembered, but the chain goes around it."""
-        older_sequence = await there.append(ACME, tags=["a"])
-        older = await snapshot(store)
-        await here.current(ACME)
-        sequence = await here.append(ACME, tags=["b"])
-        await set_back(store, older)
-        await there.append(ACME, tags=["c"])
-        before = reloads("lost")
-
-        history = await here.current(ACME)
-
-        assert history.verdict("video", "k", (), sequence) is MissReason.NAMESPACE
-        assert history.verdict("video", "k", (), older_sequence) is MissReason.NAMESPACE
-        assert 1 == reloads("lost") - before
-        assert (await there.current(ACME)).epoch == history.epoch
-
-    async def test_a_replica_that_was_behind_notices_nothing(
-        self, there: RedisHistories, here: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """Only what was known can be missed: what a failover loses can be lost."""
-        stamp = await there.append(ACME, tags=["a"])
-        older = await snapshot(store)
-        await here.append(ACME, tags=["b"])
-        await set_back(store, older)
-
-        assert await verdict(there, stamp, "b") is None
-
-    async def test_what_another_program_left_there_is_replaced(
-        self, here: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """Whatever its type."""
-        await store.hset(HEAD, "a", "b")
-        await store.set(LOG, "a")
-        await store.rpush(MARKS, "a")
-
-        sequence = await here.append(ACME, tags=["a"])
-
-        assert await verdict(here, sequence - 1, "a") in {MissReason.TAG, MissReason.NAMESPACE}
-
-    async def test_a_record_of_a_later_version_is_not_guessed_at(
-        self, here: RedisHistories, there: RedisHistories, store: "redis_py.Redis"
-    ) -> None:
-        """What a reader cannot read it finds in the marks."""
-        stamp = (await there.current(ACME)).sequence
-        sequence = await here.append(ACME, tags=["a"])
-        await store.delete(LOG)
-        await store.xadd(LOG, {"p": stamp, "m": 0, "r": b"\x82\x00"}, id=f"{sequence}-0")
-
-        assert await verdict(there, stamp, "a") is MissReason.TAG
-
-
-class TestStoreGone:
-    async def test_every_question_fails_in_the_cache_s_words(
-        self, private_redis: RedisServer
-    ) -> None:
-        """And nothing hangs; with the store back, all goes on, restart or not."""
-        async with replica_of(private_redis.url) as histories:
-            stamp = (await histories.current(ACME)).sequence
-            sequence = await histories.append(ACME, tags=["a"])
-            await private_redis.stop()
-
-            for question in (
-                lambda: histories.current(ACME),
-                lambda: histories.current(OTHER),
-                lambda: histories.catch_up(ACME, None),
-                lambda: histories.append(ACME, tags=["b"]),
-                lambda: histories.append_keys(ACME, "video", ["k"]),
-            ):
-                with pytest.raises(CacheError):
-                    await question()
-            with pytest.raises(UnavailableError):
-                await histories.ask(ACME)
-
-            await private_redis.start()
-            history = await eventually(histories)
-            assert history.verdict("video", "k", ("a",), stamp) is MissReason.TAG
-            assert history.verdict("video", "k", ("a",), sequence) is None
-
-
-async def eventually(histories: RedisHistories) -> History:
-    """Ask until the connection is back."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await histories.current(ACME)
-            except CacheError:
-                await asyncio.sleep(0.01)
 
 
 class TestChange:

