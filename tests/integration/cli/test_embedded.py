@@ -133,6 +133,7 @@ class TestRedis:
         directory = tmp_path / "redis"
         (directory / "appendonlydir").mkdir(parents=True)
         (directory / "appendonlydir" / "appendonly.aof.manifest").write_text("broken\n")
+        (directory / "appendonly.aof").write_text("broken\n")  # where it lies before Redis 7
         server = RedisServer(directory, appendonly=True)
 
         with pytest.raises(EmbeddedServerError, match=r"redis exited with code 1.*redis\.log"):
