@@ -13,6 +13,7 @@ from services.cache.permanent_books import class_key, member
 from services.cache.policy import Quota
 from services.cache.quota import charged_bytes, of_class
 from services.cache.redis_store import EVICTED_TOMBSTONE_MS
+from services.cache.usage_metrics import evictions
 from tests.integration.cache.bookkeeping import TENANT, Bookkeeping, charged, name, policies
 
 ONE = charged_bytes(name("k"), 1_000, permanent=True)
@@ -38,9 +39,11 @@ class TestMakingRoom:
             await books.read("a")
             await books.recency.flush_once()
 
+            counted = evictions.labels("embeddings")._value.get()
             await write(books, "d")
 
             assert "acd" == await living(books, "abcd")
+            assert 1 == evictions.labels("embeddings")._value.get() - counted
             assert 3 * ONE == (await books.used())[of_class("embeddings")]
 
     async def test_a_write_is_a_use(self, redis_url: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cli.embedded.redis import RedisServer
 from mainstay.errors import CacheError, UnavailableError
@@ -121,6 +122,25 @@ class TestStream:
             heard = [(await told(messages)).head.sequence for _ in sequences]
 
         assert sorted(sequences) == heard
+
+
+class TestDelay:
+    async def test_is_measured_for_every_invalidation(self, here: Replica) -> None:
+        """From Redis's time of it to the hand-over, which is what a copy may be old by."""
+        before = _delays("count"), _delays("sum")
+        here.watching._now_ms = lambda: 2_000_000_000_000 + 40
+        async with watched(here) as messages:
+            await here.histories.append(ACME, tags=["a"])
+            one = await told(messages)
+        after = _delays("count"), _delays("sum")
+
+        expected = (2_000_000_000_000 + 40 - one.change.time_ms) / 1000
+        assert 1 == after[0] - before[0]
+        assert expected == pytest.approx(after[1] - before[1])
+
+
+def _delays(part: str) -> float:
+    return REGISTRY.get_sample_value(f"mainstay_cache_watch_delay_seconds_{part}") or 0.0
 
 
 class TestHeartbeat:

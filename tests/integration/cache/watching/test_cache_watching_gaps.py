@@ -4,6 +4,7 @@ import pytest
 import redis.asyncio as redis_py
 
 from services.cache.history import Head
+from services.cache.invalidation_metrics import discontinuities
 from services.cache.keys import tenant_key
 from services.cache.watcher import Heartbeat
 from tests.integration.cache.watching.watched_replica import (
@@ -123,9 +124,11 @@ class TestDiscontinuity:
         """Another epoch: the stream goes on in it."""
         async with replica(redis_url, interval=OFTEN) as here, watched(here) as messages:
             before = (await here.histories.current(ACME)).epoch
+            counted = discontinuities._value.get()
             await store.flushall()
 
             missed = await gap(messages)
+            assert 1 == discontinuities._value.get() - counted
             await here.histories.append(ACME, tags=["a"])
             then = await told(messages)
 
