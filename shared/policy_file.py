@@ -2,10 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
 from mainstay.errors import ConfigurationError
+
+MAX_ITEMS = 100_000
+"""Fields and items that are looked at, one that several aliases name as often as they do."""
+MAX_MISTAKES = 100
+"""Mistakes that a message tells."""
+
+
+class Mistake(NamedTuple):
+    """What is wrong, in which field, and at which line of the document, counted from 1.
+
+    What is wrong with the document as a whole has no field.
+    """
+
+    line: int
+    field: str
+    what: str
+
+    def __str__(self) -> str:
+        """Say it as operators read it."""
+        return f"line {self.line}: {f'{self.field} {self.what}'.lstrip()}"
 
 
 def read_policy_text(path: Path, what: str) -> str:
@@ -28,7 +49,13 @@ class PolicyReader:
     """
 
     def __init__(self) -> None:
-        self._mistakes: list[tuple[int, str]] = []
+        self._mistakes: list[Mistake] = []
+        self._seen = 0
+
+    @property
+    def mistakes(self) -> Sequence[Mistake]:
+        """Return what was noted, in the order of the lines."""
+        return sorted(self._mistakes)
 
     def document(self, text: str) -> yaml.Node | None:
         """Return the root of the document, or None for one that is empty or no YAML."""
@@ -36,7 +63,9 @@ class PolicyReader:
             return yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
             self._mistakes.append(_syntax_mistake(error))
-            return None
+        except RecursionError:
+            self._mistakes.append(Mistake(1, "", "the file is nested too deeply to be a policy"))
+        return None
 
     def fields(
         self,
@@ -52,7 +81,7 @@ class PolicyReader:
             self.note(node, path or "the file", "is not a mapping of names to values")
             return fields
         known = (*required, *optional)
-        for key, value in node.value:
+        for key, value in self._within_bounds(node, path):
             name = self.text(key)[:80]
             field = f"{path}.{name}".lstrip(".")
             if name in fields:
@@ -68,10 +97,24 @@ class PolicyReader:
 
     def items(self, node: yaml.Node, path: str) -> Sequence[yaml.Node]:
         """Return the items of a list that has some."""
-        items: Sequence[yaml.Node] = node.value if isinstance(node, yaml.SequenceNode) else ()
-        if not items:
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
             self.note(node, path, "is not a list with at least one item")
+            return ()
+        items: Sequence[yaml.Node] = self._within_bounds(node, path)
         return items
+
+    def _within_bounds(self, node: yaml.CollectionNode, path: str) -> Sequence[Any]:
+        """Return what a node holds, unless all that was looked at is too much.
+
+        Aliases of lists of aliases say in a few lines what would take days to walk.
+        """
+        self._seen += len(node.value)
+        if self._seen <= MAX_ITEMS:
+            items: Sequence[Any] = node.value
+            return items
+        if self._seen - len(node.value) <= MAX_ITEMS:  # what comes after it says nothing new
+            self.note(node, path or "the file", f"is one too many; write at most {MAX_ITEMS:,}")
+        return ()
 
     @staticmethod
     def text(node: yaml.Node) -> str:
@@ -81,7 +124,7 @@ class PolicyReader:
     def note(self, node: yaml.Node | None, path: str, what: str) -> None:
         """Note a mistake in the field `path`, at the node's line."""
         line = node.start_mark.line + 1 if node is not None else 1
-        mistake = (line, f"{path} {what}")
+        mistake = Mistake(line, path, what)
         # A document that is no YAML is one mistake, not also a missing mapping.
         if node is not None or not self._mistakes:
             self._mistakes.append(mistake)
@@ -89,11 +132,13 @@ class PolicyReader:
     def check(self, what: str, source: str) -> None:
         """Raise ConfigurationError with all that was noted, one mistake a line, if there is any."""
         if self._mistakes:
-            lines = "".join(f"\n  line {line}: {text}" for line, text in sorted(self._mistakes))
-            raise ConfigurationError(f"the {what} {source} is refused:{lines}")
+            lines = "".join(f"\n  {mistake}" for mistake in self.mistakes[:MAX_MISTAKES])
+            more = len(self._mistakes) - MAX_MISTAKES
+            rest = f"\n  and {more:,} more" if more > 0 else ""
+            raise ConfigurationError(f"the {what} {source} is refused:{lines}{rest}")
 
 
-def _syntax_mistake(error: yaml.YAMLError) -> tuple[int, str]:
+def _syntax_mistake(error: yaml.YAMLError) -> Mistake:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return error.problem_mark.line + 1, f"the file is not YAML: {error.problem}"
-    return 1, f"the file is not YAML: {error}"
+        return Mistake(error.problem_mark.line + 1, "", f"the file is not YAML: {error.problem}")
+    return Mistake(1, "", f"the file is not YAML: {error}")

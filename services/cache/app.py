@@ -9,7 +9,6 @@ from typing import TypedDict
 from mainstay.cache.v1 import cache_service_pb2_grpc as pb_grpc
 from services.cache import channels, metrics
 from services.cache.cache import Cache
-from services.cache.clock import StoreClock
 from services.cache.collecting import Collections
 from services.cache.computing import Computing
 from services.cache.copies import Copies
@@ -45,6 +44,7 @@ from services.cache.waiters import Waiters
 from services.cache.watching import Watching
 from shared.postgres.pool import Postgres
 from shared.redis.client import Redis
+from shared.redis.clock import StoreClock
 from shared.redis.subscription import Subscription
 from shared.service import Service
 

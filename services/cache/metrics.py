@@ -4,40 +4,15 @@ Reads are counted in `services.cache.statistics`, once for all who want to know,
 every few seconds and before every scrape.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import REGISTRY, Counter, Gauge
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from services.cache.statistics import OTHER, Counted, Tally
+from shared.telemetry.before_scrape import BeforeScrape
 
 # Callers choose the names of namespaces, and every label value lives as long as the process.
 MAX_NAMESPACES = 100
-
-
-class BeforeScrape(Collector):
-    """Has what is counted elsewhere brought in before a scrape; has no metrics of its own.
-
-    Registered before all metrics it is about, because the registry asks in that order.
-    """
-
-    def __init__(self) -> None:
-        self._bring: list[Callable[[], None]] = []
-
-    def attach(self, bring: Callable[[], None]) -> None:
-        """Call `bring` before each scrape."""
-        self._bring.append(bring)
-
-    def detach(self, bring: Callable[[], None]) -> None:
-        """Call it no more."""
-        self._bring.remove(bring)
-
-    def collect(self) -> Iterable[Metric]:
-        """Bring it in."""
-        for bring in tuple(self._bring):
-            bring()
-        return ()
 
 
 before_scrape = BeforeScrape()

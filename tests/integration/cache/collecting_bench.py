@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from services.cache.clock import StoreClock
 from services.cache.collecting import Collections
 from services.cache.counters import Counters
 from services.cache.entry import Entry, Kind, MissReason
@@ -19,6 +18,7 @@ from services.cache.redis_collections import RedisCollections
 from services.cache.sets import Sets
 from services.cache.statistics import CacheStatistics
 from shared.redis.client import Redis
+from shared.redis.clock import StoreClock
 from tests.integration.cache.bookkeeping import TENANT, Bookkeeping, FixedPolicies, name, policies
 
 MEBIBYTE = 1024 * 1024

@@ -3,8 +3,9 @@
 from prometheus_client import REGISTRY
 
 from services.cache.entry import MissReason
-from services.cache.metrics import BeforeScrape, PrometheusStatistics
+from services.cache.metrics import PrometheusStatistics
 from services.cache.statistics import OTHER, Group, Tally
+from shared.telemetry.before_scrape import BeforeScrape
 
 TALLY = Tally(
     hits=5,

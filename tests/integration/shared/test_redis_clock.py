@@ -9,9 +9,9 @@ import pytest
 
 from cli.embedded.redis import RedisServer
 from mainstay.errors import UnavailableError
-from services.cache import clock as clock_module
-from services.cache.clock import StoreClock
+from shared.redis import clock as clock_module
 from shared.redis.client import Redis
+from shared.redis.clock import StoreClock
 
 HOUR_MS = 3_600_000
 # What passes between the two looks at the clock, on a busy machine.

@@ -1,7 +1,7 @@
 """Redis's clock, as far as this process knows it.
 
-Freshness is judged here and entries end there: both by one clock, so that a replica whose own is
-wrong neither serves what is stale nor refreshes what is fresh.
+What is judged here and ends there must go by one clock: a replica whose own is wrong would serve
+what is stale, or open a window that Redis still counts in.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import time
 import structlog
 
 from mainstay.errors import UnavailableError
-from services.cache.store_errors import FAILURES
 from shared.redis.client import Redis
+from shared.redis.errors import RedisReplyError
 
 INTERVAL = 5.0
 """Seconds between two looks: clocks drift apart by well below a millisecond meanwhile."""
@@ -20,13 +20,16 @@ log = structlog.get_logger()
 
 
 class StoreClock:
-    """A resource: tells the time by Redis's clock, and goes on counting while Redis is away."""
+    """A resource: tells the time by Redis's clock, and goes on counting while Redis is away.
+
+    Until Redis was reached for the first time it tells this machine's time.
+    """
 
     name = "store clock"
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._offset_ms = 0.0
+        self._offset_ms = (time.time() - time.monotonic()) * 1000
 
     async def start(self) -> None:
         """Set the clock; raises UnavailableError while Redis does not answer."""
@@ -38,6 +41,10 @@ class StoreClock:
     def now_ms(self) -> int:
         """Return milliseconds since 1970 by Redis's clock."""
         return int(time.monotonic() * 1000 + self._offset_ms)
+
+    def now_us(self) -> int:
+        """Return microseconds since 1970 by Redis's clock."""
+        return int((time.monotonic() * 1000 + self._offset_ms) * 1000)
 
     async def run_once(self) -> None:
         """Look at Redis's clock; half the round trip is what this may be wrong by."""
@@ -52,6 +59,6 @@ class StoreClock:
             await asyncio.sleep(INTERVAL)
             try:
                 await self.run_once()
-            except FAILURES as error:
+            except (UnavailableError, RedisReplyError) as error:
                 level = log.debug if isinstance(error, UnavailableError) else log.warning
                 level("clock_not_set", error=str(error))
