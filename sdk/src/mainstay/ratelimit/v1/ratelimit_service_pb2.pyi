@@ -45,9 +45,229 @@ OUTCOME_DENIED: Outcome.ValueType  # 2
 """The act must wait or never happen."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _DenialReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DENIAL_REASON_UNSPECIFIED: _DenialReason.ValueType  # 0
+    """It was not."""
+    DENIAL_REASON_LIMIT: _DenialReason.ValueType  # 1
+    """The limit is used up for now."""
+    DENIAL_REASON_COST_ABOVE_LIMIT: _DenialReason.ValueType  # 2
+    """The cost is above the limit and can never pass."""
+    DENIAL_REASON_STORE_UNAVAILABLE: _DenialReason.ValueType  # 3
+    """The counters cannot be reached and the rule's failure mode is closed."""
+
+class DenialReason(_DenialReason, metaclass=_DenialReasonEnumTypeWrapper):
+    """Why a check was denied."""
+
+DENIAL_REASON_UNSPECIFIED: DenialReason.ValueType  # 0
+"""It was not."""
+DENIAL_REASON_LIMIT: DenialReason.ValueType  # 1
+"""The limit is used up for now."""
+DENIAL_REASON_COST_ABOVE_LIMIT: DenialReason.ValueType  # 2
+"""The cost is above the limit and can never pass."""
+DENIAL_REASON_STORE_UNAVAILABLE: DenialReason.ValueType  # 3
+"""The counters cannot be reached and the rule's failure mode is closed."""
+Global___DenialReason: _TypeAlias = DenialReason  # noqa: Y015
+
+class _FailureMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailureModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_MODE_UNSPECIFIED: _FailureMode.ValueType  # 0
+    """Never sent for a rule; of a decision: it was not degraded."""
+    FAILURE_MODE_OPEN: _FailureMode.ValueType  # 1
+    """Everything is allowed."""
+    FAILURE_MODE_CLOSED: _FailureMode.ValueType  # 2
+    """Everything is denied."""
+    FAILURE_MODE_LOCAL: _FailureMode.ValueType  # 3
+    """Every replica allows its share: the limit divided by the replicas that were last known."""
+
+class FailureMode(_FailureMode, metaclass=_FailureModeEnumTypeWrapper):
+    """What decides while the counters cannot be reached."""
+
+FAILURE_MODE_UNSPECIFIED: FailureMode.ValueType  # 0
+"""Never sent for a rule; of a decision: it was not degraded."""
+FAILURE_MODE_OPEN: FailureMode.ValueType  # 1
+"""Everything is allowed."""
+FAILURE_MODE_CLOSED: FailureMode.ValueType  # 2
+"""Everything is denied."""
+FAILURE_MODE_LOCAL: FailureMode.ValueType  # 3
+"""Every replica allows its share: the limit divided by the replicas that were last known."""
+Global___FailureMode: _TypeAlias = FailureMode  # noqa: Y015
+
+class _Algorithm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Algorithm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALGORITHM_UNSPECIFIED: _Algorithm.ValueType  # 0
+    """Never sent."""
+    ALGORITHM_SLIDING_WINDOW: _Algorithm.ValueType  # 1
+    """Never more than the limit in any window, wherever it begins."""
+    ALGORITHM_GCRA: _Algorithm.ValueType  # 2
+    """An even rate, with bursts of their own limit."""
+    ALGORITHM_FIXED_WINDOW: _Algorithm.ValueType  # 3
+    """Windows that follow each other, such as a calendar's months."""
+    ALGORITHM_CONCURRENCY: _Algorithm.ValueType  # 4
+    """Places that are held at the same time."""
+
+class Algorithm(_Algorithm, metaclass=_AlgorithmEnumTypeWrapper):
+    """How a limit counts."""
+
+ALGORITHM_UNSPECIFIED: Algorithm.ValueType  # 0
+"""Never sent."""
+ALGORITHM_SLIDING_WINDOW: Algorithm.ValueType  # 1
+"""Never more than the limit in any window, wherever it begins."""
+ALGORITHM_GCRA: Algorithm.ValueType  # 2
+"""An even rate, with bursts of their own limit."""
+ALGORITHM_FIXED_WINDOW: Algorithm.ValueType  # 3
+"""Windows that follow each other, such as a calendar's months."""
+ALGORITHM_CONCURRENCY: Algorithm.ValueType  # 4
+"""Places that are held at the same time."""
+Global___Algorithm: _TypeAlias = Algorithm  # noqa: Y015
+
+class _Measure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Measure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEASURE_UNSPECIFIED: _Measure.ValueType  # 0
+    """Never sent."""
+    MEASURE_COST: _Measure.ValueType  # 1
+    """The costs of checks; of a concurrency rule, places."""
+    MEASURE_TOKENS: _Measure.ValueType  # 2
+    """Tokens of AI calls."""
+    MEASURE_MONEY: _Measure.ValueType  # 3
+    """Money spent on AI calls, in millionths of a US dollar."""
+
+class Measure(_Measure, metaclass=_MeasureEnumTypeWrapper):
+    """What a limit counts."""
+
+MEASURE_UNSPECIFIED: Measure.ValueType  # 0
+"""Never sent."""
+MEASURE_COST: Measure.ValueType  # 1
+"""The costs of checks; of a concurrency rule, places."""
+MEASURE_TOKENS: Measure.ValueType  # 2
+"""Tokens of AI calls."""
+MEASURE_MONEY: Measure.ValueType  # 3
+"""Money spent on AI calls, in millionths of a US dollar."""
+Global___Measure: _TypeAlias = Measure  # noqa: Y015
+
+class _PlanSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlanSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLAN_SOURCE_UNSPECIFIED: _PlanSource.ValueType  # 0
+    """Never sent."""
+    PLAN_SOURCE_CALL: _PlanSource.ValueType  # 1
+    """The call named it."""
+    PLAN_SOURCE_ASSIGNED: _PlanSource.ValueType  # 2
+    """It was assigned to the subject."""
+    PLAN_SOURCE_NONE: _PlanSource.ValueType  # 3
+    """There is none."""
+    PLAN_SOURCE_UNKNOWN: _PlanSource.ValueType  # 4
+    """It could not be looked up: the plan that was last known applied, or the limits without a plan."""
+
+class PlanSource(_PlanSource, metaclass=_PlanSourceEnumTypeWrapper):
+    """Where a plan comes from."""
+
+PLAN_SOURCE_UNSPECIFIED: PlanSource.ValueType  # 0
+"""Never sent."""
+PLAN_SOURCE_CALL: PlanSource.ValueType  # 1
+"""The call named it."""
+PLAN_SOURCE_ASSIGNED: PlanSource.ValueType  # 2
+"""It was assigned to the subject."""
+PLAN_SOURCE_NONE: PlanSource.ValueType  # 3
+"""There is none."""
+PLAN_SOURCE_UNKNOWN: PlanSource.ValueType  # 4
+"""It could not be looked up: the plan that was last known applied, or the limits without a plan."""
+Global___PlanSource: _TypeAlias = PlanSource  # noqa: Y015
+
+class _LimitSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_SOURCE_UNSPECIFIED: _LimitSource.ValueType  # 0
+    """Never sent."""
+    LIMIT_SOURCE_DEFAULT: _LimitSource.ValueType  # 1
+    """The rule's default."""
+    LIMIT_SOURCE_PLAN: _LimitSource.ValueType  # 2
+    """The rule's limit for the plan."""
+    LIMIT_SOURCE_TENANT: _LimitSource.ValueType  # 3
+    """The tenant's default."""
+    LIMIT_SOURCE_TENANT_PLAN: _LimitSource.ValueType  # 4
+    """The tenant's limit for the plan."""
+    LIMIT_SOURCE_OVERRIDE: _LimitSource.ValueType  # 5
+    """An override of the subject."""
+
+class LimitSource(_LimitSource, metaclass=_LimitSourceEnumTypeWrapper):
+    """Where a limit comes from."""
+
+LIMIT_SOURCE_UNSPECIFIED: LimitSource.ValueType  # 0
+"""Never sent."""
+LIMIT_SOURCE_DEFAULT: LimitSource.ValueType  # 1
+"""The rule's default."""
+LIMIT_SOURCE_PLAN: LimitSource.ValueType  # 2
+"""The rule's limit for the plan."""
+LIMIT_SOURCE_TENANT: LimitSource.ValueType  # 3
+"""The tenant's default."""
+LIMIT_SOURCE_TENANT_PLAN: LimitSource.ValueType  # 4
+"""The tenant's limit for the plan."""
+LIMIT_SOURCE_OVERRIDE: LimitSource.ValueType  # 5
+"""An override of the subject."""
+Global___LimitSource: _TypeAlias = LimitSource  # noqa: Y015
+
+class _AiUsageDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AiUsageDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AiUsageDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AI_USAGE_DIMENSION_UNSPECIFIED: _AiUsageDimension.ValueType  # 0
+    """Never sent."""
+    AI_USAGE_DIMENSION_DAY: _AiUsageDimension.ValueType  # 1
+    """The day, in UTC."""
+    AI_USAGE_DIMENSION_PROVIDER: _AiUsageDimension.ValueType  # 2
+    """The provider."""
+    AI_USAGE_DIMENSION_MODEL: _AiUsageDimension.ValueType  # 3
+    """The model."""
+    AI_USAGE_DIMENSION_SUBJECT: _AiUsageDimension.ValueType  # 4
+    """The subject."""
+    AI_USAGE_DIMENSION_OPERATION: _AiUsageDimension.ValueType  # 5
+    """The operation."""
+
+class AiUsageDimension(_AiUsageDimension, metaclass=_AiUsageDimensionEnumTypeWrapper):
+    """What AI usage can be grouped by."""
+
+AI_USAGE_DIMENSION_UNSPECIFIED: AiUsageDimension.ValueType  # 0
+"""Never sent."""
+AI_USAGE_DIMENSION_DAY: AiUsageDimension.ValueType  # 1
+"""The day, in UTC."""
+AI_USAGE_DIMENSION_PROVIDER: AiUsageDimension.ValueType  # 2
+"""The provider."""
+AI_USAGE_DIMENSION_MODEL: AiUsageDimension.ValueType  # 3
+"""The model."""
+AI_USAGE_DIMENSION_SUBJECT: AiUsageDimension.ValueType  # 4
+"""The subject."""
+AI_USAGE_DIMENSION_OPERATION: AiUsageDimension.ValueType  # 5
+"""The operation."""
+Global___AiUsageDimension: _TypeAlias = AiUsageDimension  # noqa: Y015
+
 @_typing.final
-class CheckRequest(_message.Message):
-    """Asks for permission."""
+class Act(_message.Message):
+    """One thing that a subject wants to do."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -56,20 +276,14 @@ class CheckRequest(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """Who acts, such as `user:42` or an address. 1 to 256 bytes of UTF-8 without control characters.
-    Required.
-    """
+    """Who acts. Required."""
     endpoint: _builtins.str
-    """What it wants to do: a path such as `/api/chat` or a name that the policy knows. 1 to 256 bytes.
-    Required.
-    """
+    """What it wants to do. Required."""
     plan: _builtins.str
-    """The subject's plan, such as `pro`. Unset: the limit for callers without a plan. A plan the policy
-    does not know is INVALID_ARGUMENT.
-    """
+    """The subject's plan. Empty: the assigned one."""
     cost: _builtins.int
-    """How much the act weighs, 1 to 1,000,000; default 1. A cost above the limit is denied and can
-    never pass; the answer then carries no `retry_after`.
+    """How much the act weighs, 1 to 1,000,000; default 1. A cost above a limit is denied and can never
+    pass; the answer then has the reason COST_ABOVE_LIMIT and no `retry_after`.
     """
     def __init__(
         self,
@@ -82,6 +296,48 @@ class CheckRequest(_message.Message):
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "endpoint", b"endpoint", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+
+Global___Act: _TypeAlias = Act  # noqa: Y015
+
+@_typing.final
+class CheckRequest(_message.Message):
+    """Asks for permission."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in Act. Required."""
+    endpoint: _builtins.str
+    """As in Act. Required."""
+    plan: _builtins.str
+    """As in Act."""
+    cost: _builtins.int
+    """As in Act."""
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___Act]:
+        """Up to 15 further acts that go ahead together with the first one, or not at all."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        cost: _builtins.int | None = ...,
+        also: _abc.Iterable[Global___Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "also", b"also", "cost", b"cost", "endpoint", b"endpoint", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
     _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
@@ -114,6 +370,58 @@ class CheckResponse(_message.Message):
 Global___CheckResponse: _TypeAlias = CheckResponse  # noqa: Y015
 
 @_typing.final
+class CheckBatchRequest(_message.Message):
+    """Asks for many permissions that do not depend on each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    headers: _builtins.bool
+    """Whether decisions carry `headers`, which a third of the work goes into."""
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Act]:
+        """1 to 1,000 acts."""
+
+    def __init__(
+        self,
+        *,
+        acts: _abc.Iterable[Global___Act] | None = ...,
+        headers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "headers", b"headers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckBatchRequest: _TypeAlias = CheckBatchRequest  # noqa: Y015
+
+@_typing.final
+class CheckBatchResponse(_message.Message):
+    """Answers a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """One for each act, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckBatchResponse: _TypeAlias = CheckBatchResponse  # noqa: Y015
+
+@_typing.final
 class PeekRequest(_message.Message):
     """Asks what a check would answer."""
 
@@ -123,6 +431,7 @@ class PeekRequest(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """As in CheckRequest. Required."""
     endpoint: _builtins.str
@@ -131,6 +440,10 @@ class PeekRequest(_message.Message):
     """As in CheckRequest."""
     cost: _builtins.int
     """As in CheckRequest."""
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___Act]:
+        """As in CheckRequest."""
+
     def __init__(
         self,
         *,
@@ -138,10 +451,11 @@ class PeekRequest(_message.Message):
         endpoint: _builtins.str = ...,
         plan: _builtins.str = ...,
         cost: _builtins.int | None = ...,
+        also: _abc.Iterable[Global___Act] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "endpoint", b"endpoint", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "also", b"also", "cost", b"cost", "endpoint", b"endpoint", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
     _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
@@ -174,8 +488,74 @@ class PeekResponse(_message.Message):
 Global___PeekResponse: _TypeAlias = PeekResponse  # noqa: Y015
 
 @_typing.final
+class EnforceRequest(_message.Message):
+    """Asks for permission, or an error."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in CheckRequest. Required."""
+    endpoint: _builtins.str
+    """As in CheckRequest. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    cost: _builtins.int
+    """As in CheckRequest."""
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___Act]:
+        """As in CheckRequest."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        cost: _builtins.int | None = ...,
+        also: _abc.Iterable[Global___Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "also", b"also", "cost", b"cost", "endpoint", b"endpoint", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+
+Global___EnforceRequest: _TypeAlias = EnforceRequest  # noqa: Y015
+
+@_typing.final
+class EnforceResponse(_message.Message):
+    """Answers an enforced check that passed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """What was decided; always ALLOWED."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnforceResponse: _TypeAlias = EnforceResponse  # noqa: Y015
+
+@_typing.final
 class Decision(_message.Message):
-    """One verdict with what a caller needs for headers."""
+    """One verdict with its evidence and what a caller needs for headers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -185,15 +565,31 @@ class Decision(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    FAILURE_MODE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """The verdict."""
     rule: _builtins.str
     """The rule that decided, as named in the policy, such as `ai_chat`."""
     plan: _builtins.str
     """The plan whose limit applied; empty for the limit without a plan."""
+    reason: Global___DenialReason.ValueType
+    """Why it was denied; unspecified when allowed."""
+    degraded: _builtins.bool
+    """Whether the counters could not be reached, and `failure_mode` decided."""
+    failure_mode: Global___FailureMode.ValueType
+    """What decided while degraded."""
+    policy_version: _builtins.int
+    """The version of the policy that was in force; 0 for the file of a service without PostgreSQL."""
     @_builtins.property
     def limit(self) -> Global___LimitState:
-        """The limit that applied. Unset when the rule is unlimited for this plan."""
+        """The limit that decided: of those that deny, the one to wait for longest; else the one of which
+        the smallest share is left. Unset when the rule is unlimited for this plan.
+        """
 
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
@@ -208,6 +604,14 @@ class Decision(_message.Message):
         when denied. Empty when unlimited.
         """
 
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """Every limit that was asked, when there were several."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided, by the store's clock; for Refund."""
+
     def __init__(
         self,
         *,
@@ -217,10 +621,16 @@ class Decision(_message.Message):
         limit: Global___LimitState | None = ...,
         retry_after: _duration_pb2.Duration | None = ...,
         headers: _abc.Iterable[Global___Header] | None = ...,
+        reason: Global___DenialReason.ValueType = ...,
+        degraded: _builtins.bool = ...,
+        failure_mode: Global___FailureMode.ValueType = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "retry_after", b"retry_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "limit", b"limit", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "limit", b"limit", "outcome", b"outcome", "plan", b"plan", "retry_after", b"retry_after", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "degraded", b"degraded", "failure_mode", b"failure_mode", "headers", b"headers", "limit", b"limit", "limits", b"limits", "outcome", b"outcome", "plan", b"plan", "policy_version", b"policy_version", "reason", b"reason", "retry_after", b"retry_after", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,7 +638,7 @@ Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class LimitState(_message.Message):
-    """The state of one limit after the decision."""
+    """The state of one limit after a decision."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,17 +646,37 @@ class LimitState(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     RESET_TIME_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    ADMITS_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """How much may be admitted in any window."""
     remaining: _builtins.int
     """What is left now; never below zero."""
+    rule: _builtins.str
+    """The rule it belongs to."""
+    algorithm: Global___Algorithm.ValueType
+    """How it counts."""
+    admits: _builtins.bool
+    """Whether it admits the cost."""
+    shadow: _builtins.bool
+    """Whether it only watches: it never denies."""
+    measure: Global___Measure.ValueType
+    """What it counts."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """The length of the window."""
+        """The length of the window; of a calendar's month, of the one that runs. Unset for concurrency."""
 
     @_builtins.property
     def reset_time(self) -> _timestamp_pb2.Timestamp:
         """When everything consumed so far has left the window, by the store's clock."""
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """How long until it admits the cost; unset when it does, or never will."""
 
     def __init__(
         self,
@@ -255,10 +685,16 @@ class LimitState(_message.Message):
         window: _duration_pb2.Duration | None = ...,
         remaining: _builtins.int = ...,
         reset_time: _timestamp_pb2.Timestamp | None = ...,
+        rule: _builtins.str = ...,
+        algorithm: Global___Algorithm.ValueType = ...,
+        admits: _builtins.bool = ...,
+        shadow: _builtins.bool = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        measure: Global___Measure.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time", "retry_after", b"retry_after", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "remaining", b"remaining", "reset_time", b"reset_time", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admits", b"admits", "algorithm", b"algorithm", "limit", b"limit", "measure", b"measure", "remaining", b"remaining", "reset_time", b"reset_time", "retry_after", b"retry_after", "rule", b"rule", "shadow", b"shadow", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,3 +725,2347 @@ class Header(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Header: _TypeAlias = Header  # noqa: Y015
+
+@_typing.final
+class RefundRequest(_message.Message):
+    """Gives back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    ADMIT_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in CheckRequest. Required."""
+    endpoint: _builtins.str
+    """As in CheckRequest. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    cost: _builtins.int
+    """How much, 1 to 1,000,000; default 1."""
+    request_id: _builtins.str
+    """1 to 128 characters that make repetitions harmless for 24 hours. Empty: every call counts."""
+    @_builtins.property
+    def admit_time(self) -> _timestamp_pb2.Timestamp:
+        """`decide_time` of the decision that consumed it. What has left the window since cannot be given
+        back. Unset: the oldest that is still in the window is given back, which is never too much.
+        """
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        cost: _builtins.int | None = ...,
+        admit_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "admit_time", b"admit_time", "cost", b"cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "admit_time", b"admit_time", "cost", b"cost", "endpoint", b"endpoint", "plan", b"plan", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+
+Global___RefundRequest: _TypeAlias = RefundRequest  # noqa: Y015
+
+@_typing.final
+class RefundResponse(_message.Message):
+    """Answers a refund."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    REPEATED_REQUEST_FIELD_NUMBER: _builtins.int
+    refunded: _builtins.int
+    """What was given back on the limit that got most; 0 when nothing was left to give back."""
+    repeated_request: _builtins.bool
+    """Whether this request id was carried out before; nothing was given back now."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """The limits of the rule afterwards."""
+
+    def __init__(
+        self,
+        *,
+        refunded: _builtins.int = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
+        repeated_request: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "refunded", b"refunded", "repeated_request", b"repeated_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundResponse: _TypeAlias = RefundResponse  # noqa: Y015
+
+@_typing.final
+class ResetRequest(_message.Message):
+    """Forgets what was consumed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Whose counters. Required."""
+    endpoint: _builtins.str
+    """Those of the rule that covers this endpoint, of whatever kind."""
+    rule: _builtins.str
+    """Those of this rule."""
+    everything: _builtins.bool
+    """Those of every rule."""
+    reason: _builtins.str
+    """Why, for the audit; up to 500 characters."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        everything: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "everything", b"everything", "rule", b"rule", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "everything", b"everything", "reason", b"reason", "rule", b"rule", "subject", b"subject", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["endpoint", "rule", "everything"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ResetRequest: _TypeAlias = ResetRequest  # noqa: Y015
+
+@_typing.final
+class ResetResponse(_message.Message):
+    """Answers a reset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rules of which something was forgotten, in the order of the policy."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetResponse: _TypeAlias = ResetResponse  # noqa: Y015
+
+@_typing.final
+class ListLimitsRequest(_message.Message):
+    """Asks for the rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 500; default 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsRequest: _TypeAlias = ListLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitsResponse(_message.Message):
+    """One page of rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    policy_version: _builtins.int
+    """The version in force; 0 for the file of a service without PostgreSQL."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rule]:
+        """In the order of the policy."""
+
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanInfo]:
+        """The plans of the policy, from the smallest to the largest."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Rule] | None = ...,
+        next_page_token: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        plans: _abc.Iterable[Global___PlanInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "plans", b"plans", "policy_version", b"policy_version", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsResponse: _TypeAlias = ListLimitsResponse  # noqa: Y015
+
+@_typing.final
+class Rule(_message.Message):
+    """One rule of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    PLAN_LIMITS_FIELD_NUMBER: _builtins.int
+    ON_FAILURE_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, which is part of its counters' names."""
+    algorithm: Global___Algorithm.ValueType
+    """How it counts."""
+    measure: Global___Measure.ValueType
+    """What it counts."""
+    on_failure: Global___FailureMode.ValueType
+    """What decides while the counters cannot be reached."""
+    shadow: _builtins.bool
+    """Whether it only watches."""
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Endpoints and patterns that end in a star; empty for AI budgets."""
+
+    @_builtins.property
+    def plan_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanLimits]:
+        """The limits of each plan; the empty plan is for callers without one."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        algorithm: Global___Algorithm.ValueType = ...,
+        measure: Global___Measure.ValueType = ...,
+        endpoints: _abc.Iterable[_builtins.str] | None = ...,
+        plan_limits: _abc.Iterable[Global___PlanLimits] | None = ...,
+        on_failure: Global___FailureMode.ValueType = ...,
+        shadow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "endpoints", b"endpoints", "measure", b"measure", "name", b"name", "on_failure", b"on_failure", "plan_limits", b"plan_limits", "shadow", b"shadow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rule: _TypeAlias = Rule  # noqa: Y015
+
+@_typing.final
+class PlanLimits(_message.Message):
+    """What a rule says of one plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    TENANT_SPECIFIC_FIELD_NUMBER: _builtins.int
+    plan: _builtins.str
+    """The plan; empty for callers without one."""
+    tenant_specific: _builtins.bool
+    """Whether they are this tenant's own."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Limits as the policy writes them, such as `50/min`, or `unlimited`."""
+
+    def __init__(
+        self,
+        *,
+        plan: _builtins.str = ...,
+        limits: _abc.Iterable[_builtins.str] | None = ...,
+        tenant_specific: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "plan", b"plan", "tenant_specific", b"tenant_specific"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanLimits: _TypeAlias = PlanLimits  # noqa: Y015
+
+@_typing.final
+class PlanInfo(_message.Message):
+    """A plan of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it includes."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanInfo: _TypeAlias = PlanInfo  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Asks why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in CheckRequest. Required."""
+    endpoint: _builtins.str
+    """As in CheckRequest. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Answers why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    PLAN_SOURCE_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    plan: _builtins.str
+    """The plan that applies; empty for none."""
+    plan_source: Global___PlanSource.ValueType
+    """Where the plan comes from."""
+    policy_version: _builtins.int
+    """The version in force; 0 for the file of a service without PostgreSQL."""
+    degraded: _builtins.bool
+    """Whether the counters could not be reached: limits are then those of the policy, all of them left."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleExplanation]:
+        """What applies, of each kind: rate, concurrency and AI budgets."""
+
+    def __init__(
+        self,
+        *,
+        plan: _builtins.str = ...,
+        plan_source: Global___PlanSource.ValueType = ...,
+        rules: _abc.Iterable[Global___RuleExplanation] | None = ...,
+        policy_version: _builtins.int = ...,
+        degraded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "plan", b"plan", "plan_source", b"plan_source", "policy_version", b"policy_version", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class RuleExplanation(_message.Message):
+    """Why one rule applies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    ALSO_MATCHING_FIELD_NUMBER: _builtins.int
+    LIMIT_SOURCE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    ON_FAILURE_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule."""
+    matched: _builtins.str
+    """The endpoint or pattern of the rule that matched; empty for AI budgets."""
+    limit_source: Global___LimitSource.ValueType
+    """Where the limits come from."""
+    on_failure: Global___FailureMode.ValueType
+    """What decides while the counters cannot be reached."""
+    @_builtins.property
+    def also_matching(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Patterns that match too and are less specific, the longest first."""
+
+    @_builtins.property
+    def override(self) -> Global___Override:
+        """The override, when they come from one."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """The limits; empty when unlimited."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        matched: _builtins.str = ...,
+        also_matching: _abc.Iterable[_builtins.str] | None = ...,
+        limit_source: Global___LimitSource.ValueType = ...,
+        override: Global___Override | None = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
+        on_failure: Global___FailureMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_matching", b"also_matching", "limit_source", b"limit_source", "limits", b"limits", "matched", b"matched", "on_failure", b"on_failure", "override", b"override", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleExplanation: _TypeAlias = RuleExplanation  # noqa: Y015
+
+@_typing.final
+class AssignPlanRequest(_message.Message):
+    """Puts a subject on a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who. Required."""
+    plan: _builtins.str
+    """The plan; empty ends the assignment."""
+    reason: _builtins.str
+    """Why, for the audit; up to 500 characters."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignPlanRequest: _TypeAlias = AssignPlanRequest  # noqa: Y015
+
+@_typing.final
+class AssignPlanResponse(_message.Message):
+    """Answers an assignment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def assignment(self) -> Global___PlanAssignment:
+        """What was assigned."""
+
+    def __init__(
+        self,
+        *,
+        assignment: Global___PlanAssignment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignPlanResponse: _TypeAlias = AssignPlanResponse  # noqa: Y015
+
+@_typing.final
+class PlanAssignment(_message.Message):
+    """Who is on which plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    ASSIGN_TIME_FIELD_NUMBER: _builtins.int
+    ASSIGNER_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who."""
+    plan: _builtins.str
+    """The plan; empty for none."""
+    assigner: _builtins.str
+    """Who assigned it."""
+    @_builtins.property
+    def assign_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when; unset when none was ever assigned."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        assign_time: _timestamp_pb2.Timestamp | None = ...,
+        assigner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assign_time", b"assign_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign_time", b"assign_time", "assigner", b"assigner", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanAssignment: _TypeAlias = PlanAssignment  # noqa: Y015
+
+@_typing.final
+class GetPlanRequest(_message.Message):
+    """Asks for a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who. Required."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlanRequest: _TypeAlias = GetPlanRequest  # noqa: Y015
+
+@_typing.final
+class GetPlanResponse(_message.Message):
+    """Answers with a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def assignment(self) -> Global___PlanAssignment:
+        """The assignment."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the plan includes."""
+
+    def __init__(
+        self,
+        *,
+        assignment: Global___PlanAssignment | None = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "features", b"features"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlanResponse: _TypeAlias = GetPlanResponse  # noqa: Y015
+
+@_typing.final
+class CheckFeatureRequest(_message.Message):
+    """Asks for a feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who. Required."""
+    feature: _builtins.str
+    """Which, as named in the policy. Required."""
+    plan: _builtins.str
+    """The subject's plan. Empty: the assigned one."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        plan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "plan", b"plan", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFeatureRequest: _TypeAlias = CheckFeatureRequest  # noqa: Y015
+
+@_typing.final
+class CheckFeatureResponse(_message.Message):
+    """Answers for a feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUDED_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    PLAN_SOURCE_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    UPGRADE_PLAN_FIELD_NUMBER: _builtins.int
+    included: _builtins.bool
+    """Whether the plan includes it."""
+    plan: _builtins.str
+    """The plan that was asked; empty for none."""
+    plan_source: Global___PlanSource.ValueType
+    """Where the plan comes from."""
+    upgrade_plan: _builtins.str
+    """The smallest plan that includes it and is larger than the subject's; empty when included."""
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The plans that include it, from the smallest to the largest."""
+
+    def __init__(
+        self,
+        *,
+        included: _builtins.bool = ...,
+        plan: _builtins.str = ...,
+        plan_source: Global___PlanSource.ValueType = ...,
+        plans: _abc.Iterable[_builtins.str] | None = ...,
+        upgrade_plan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["included", b"included", "plan", b"plan", "plan_source", b"plan_source", "plans", b"plans", "upgrade_plan", b"upgrade_plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFeatureResponse: _TypeAlias = CheckFeatureResponse  # noqa: Y015
+
+@_typing.final
+class Override(_message.Message):
+    """Limits of one subject's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Whose. Required."""
+    rule: _builtins.str
+    """On which rule. Required."""
+    limits: _builtins.str
+    """As the policy writes them: `50/min`, `10/s 200/min`, `unlimited`; for a concurrency rule the
+    number of places. Required.
+    """
+    reason: _builtins.str
+    """Why; 1 to 500 characters. Required."""
+    creator: _builtins.str
+    """Who put it. Set by the service."""
+    etag: _builtins.str
+    """Changes with every change. Given on a put, it must be the current one; empty: whatever is there."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends. Required; at most 366 days from now."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was put. Set by the service."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        limits: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        creator: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "etag", b"etag", "expire_time", b"expire_time", "limits", b"limits", "reason", b"reason", "rule", b"rule", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Override: _TypeAlias = Override  # noqa: Y015
+
+@_typing.final
+class PutOverrideRequest(_message.Message):
+    """Puts an override."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def override(self) -> Global___Override:
+        """The override."""
+
+    def __init__(
+        self,
+        *,
+        override: Global___Override | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutOverrideRequest: _TypeAlias = PutOverrideRequest  # noqa: Y015
+
+@_typing.final
+class PutOverrideResponse(_message.Message):
+    """Answers with what was put."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def override(self) -> Global___Override:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        override: Global___Override | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutOverrideResponse: _TypeAlias = PutOverrideResponse  # noqa: Y015
+
+@_typing.final
+class ListOverridesRequest(_message.Message):
+    """Asks for overrides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Only of this subject; empty: of all."""
+    rule: _builtins.str
+    """Only on this rule; empty: on all."""
+    page_size: _builtins.int
+    """1 to 500; default 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "rule", b"rule", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOverridesRequest: _TypeAlias = ListOverridesRequest  # noqa: Y015
+
+@_typing.final
+class ListOverridesResponse(_message.Message):
+    """One page of overrides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Override]:
+        """By subject and rule."""
+
+    def __init__(
+        self,
+        *,
+        overrides: _abc.Iterable[Global___Override] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "overrides", b"overrides"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOverridesResponse: _TypeAlias = ListOverridesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteOverrideRequest(_message.Message):
+    """Ends an override."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Whose. Required."""
+    rule: _builtins.str
+    """On which rule. Required."""
+    reason: _builtins.str
+    """Why, for the audit; up to 500 characters."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "rule", b"rule", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteOverrideRequest: _TypeAlias = DeleteOverrideRequest  # noqa: Y015
+
+@_typing.final
+class DeleteOverrideResponse(_message.Message):
+    """Answers the end of an override."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.bool
+    """Whether there was one."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteOverrideResponse: _TypeAlias = DeleteOverrideResponse  # noqa: Y015
+
+@_typing.final
+class PolicyVersion(_message.Message):
+    """A version of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Counts up from 1."""
+    creator: _builtins.str
+    """Who put it; `file` for the file that operators edit."""
+    reason: _builtins.str
+    """Why, as its creator said."""
+    in_force: _builtins.bool
+    """Whether it is the one in force."""
+    digest: _builtins.str
+    """SHA-256 of the text, in hexadecimal."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        creator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        in_force: _builtins.bool = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "digest", b"digest", "in_force", b"in_force", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyVersion: _TypeAlias = PolicyVersion  # noqa: Y015
+
+@_typing.final
+class PutPolicyRequest(_message.Message):
+    """Puts a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The whole policy as YAML, up to 1 MiB. Required."""
+    reason: _builtins.str
+    """Why, for the audit; 1 to 500 characters. Required."""
+    expected_version: _builtins.int
+    """The version that must be in force; unset: whichever is."""
+    validate_only: _builtins.bool
+    """Only says whether the text would be accepted."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "reason", b"reason", "text", b"text", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___PutPolicyRequest: _TypeAlias = PutPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PutPolicyResponse(_message.Message):
+    """Answers with what was put."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___PolicyVersion:
+        """The version in force now; unset after `validate_only`."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___PolicyVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPolicyResponse: _TypeAlias = PutPolicyResponse  # noqa: Y015
+
+@_typing.final
+class PreviewPolicyRequest(_message.Message):
+    """Asks what a policy would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The whole policy as YAML, up to 1 MiB. Required."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back to look, up to 15 minutes, which is the default."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPolicyRequest: _TypeAlias = PreviewPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PreviewPolicyResponse(_message.Message):
+    """Tells what a policy would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    SAMPLED_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.int
+    """Checks that were replayed."""
+    sampled: _builtins.float
+    """Share of the subjects whose checks were recorded, above 0 up to 1."""
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RulePreview]:
+        """What changes, by rule of the new policy; those that change most first."""
+
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectPreview]:
+        """Subjects that the new policy denies more often than the one in force, the most affected first; at
+        most 50.
+        """
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when the recording reaches back."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___RulePreview] | None = ...,
+        subjects: _abc.Iterable[Global___SubjectPreview] | None = ...,
+        replayed: _builtins.int = ...,
+        sampled: _builtins.float = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "rules", b"rules", "sampled", b"sampled", "start_time", b"start_time", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPolicyResponse: _TypeAlias = PreviewPolicyResponse  # noqa: Y015
+
+@_typing.final
+class RulePreview(_message.Message):
+    """What a policy would do with the checks of one rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    DENIED_BEFORE_FIELD_NUMBER: _builtins.int
+    DENIED_AFTER_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule of the new policy that covers the checks."""
+    checks: _builtins.int
+    """Checks."""
+    denied_before: _builtins.int
+    """How many of them the policy in force denies, replayed in the same way."""
+    denied_after: _builtins.int
+    """How many of them the new policy denies."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        checks: _builtins.int = ...,
+        denied_before: _builtins.int = ...,
+        denied_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "denied_after", b"denied_after", "denied_before", b"denied_before", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RulePreview: _TypeAlias = RulePreview  # noqa: Y015
+
+@_typing.final
+class SubjectPreview(_message.Message):
+    """What a policy would do with one subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    DENIED_BEFORE_FIELD_NUMBER: _builtins.int
+    DENIED_AFTER_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who."""
+    rule: _builtins.str
+    """By which rule of the new policy."""
+    denied_before: _builtins.int
+    """Its denials with the policy in force."""
+    denied_after: _builtins.int
+    """Its denials with the new policy."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        denied_before: _builtins.int = ...,
+        denied_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denied_after", b"denied_after", "denied_before", b"denied_before", "rule", b"rule", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubjectPreview: _TypeAlias = SubjectPreview  # noqa: Y015
+
+@_typing.final
+class GetPolicyRequest(_message.Message):
+    """Asks for a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Which; unset: the one in force."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetPolicyResponse(_message.Message):
+    """Answers with a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text."""
+    problem: _builtins.str
+    """What is wrong with the newest text that was found but not put in force; empty when nothing is."""
+    @_builtins.property
+    def version(self) -> Global___PolicyVersion:
+        """What is known of it; unset for the file of a service without PostgreSQL."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___PolicyVersion | None = ...,
+        text: _builtins.str = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "text", b"text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyResponse: _TypeAlias = GetPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListPolicyVersionsRequest(_message.Message):
+    """Asks for versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 500; default 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPolicyVersionsRequest: _TypeAlias = ListPolicyVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPolicyVersionsResponse(_message.Message):
+    """One page of versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyVersion]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___PolicyVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPolicyVersionsResponse: _TypeAlias = ListPolicyVersionsResponse  # noqa: Y015
+
+@_typing.final
+class RollbackPolicyRequest(_message.Message):
+    """Goes back to a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Which. Required."""
+    reason: _builtins.str
+    """Why, for the audit; 1 to 500 characters. Required."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackPolicyRequest: _TypeAlias = RollbackPolicyRequest  # noqa: Y015
+
+@_typing.final
+class RollbackPolicyResponse(_message.Message):
+    """Answers with the version that is in force now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___PolicyVersion:
+        """The new version, with the old text."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___PolicyVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackPolicyResponse: _TypeAlias = RollbackPolicyResponse  # noqa: Y015
+
+@_typing.final
+class AcquireLeaseRequest(_message.Message):
+    """Asks for a place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in CheckRequest. Required."""
+    endpoint: _builtins.str
+    """As in CheckRequest; a concurrency rule must cover it. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    request_id: _builtins.str
+    """1 to 128 characters that make repetitions return the same lease. Empty: every call takes a place."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long the place is held without a renewal, 1 s to 1 hour; default 60 s."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "plan", b"plan", "request_id", b"request_id", "subject", b"subject", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireLeaseRequest: _TypeAlias = AcquireLeaseRequest  # noqa: Y015
+
+@_typing.final
+class AcquireLeaseResponse(_message.Message):
+    """Answers with a place, or why there is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """What was decided; `retry_after` is when the next lease ends if nobody gives one back before."""
+
+    @_builtins.property
+    def lease(self) -> Global___Lease:
+        """The lease; unset when denied, or when the rule is unlimited or allowed without counters: then
+        there is nothing to renew or release.
+        """
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+        lease: Global___Lease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireLeaseResponse: _TypeAlias = AcquireLeaseResponse  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """A place that is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Names the lease in RenewLease and ReleaseLease. Opaque."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the place comes back by itself, by the store's clock."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long that is from now."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "token", b"token", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class RenewLeaseRequest(_message.Message):
+    """Keeps a place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """`token` of the lease. Required."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long from now, 1 s to 1 hour; default what it was acquired with."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLeaseRequest: _TypeAlias = RenewLeaseRequest  # noqa: Y015
+
+@_typing.final
+class RenewLeaseResponse(_message.Message):
+    """Answers a renewal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> Global___Lease:
+        """The lease, with the same token."""
+
+    def __init__(
+        self,
+        *,
+        lease: Global___Lease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLeaseResponse: _TypeAlias = RenewLeaseResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseLeaseRequest(_message.Message):
+    """Gives a place back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """`token` of the lease. Required."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseLeaseRequest: _TypeAlias = ReleaseLeaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseLeaseResponse(_message.Message):
+    """Answers a release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    released: _builtins.bool
+    """Whether it was still held."""
+    def __init__(
+        self,
+        *,
+        released: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseLeaseResponse: _TypeAlias = ReleaseLeaseResponse  # noqa: Y015
+
+@_typing.final
+class ReserveTokensRequest(_message.Message):
+    """Asks for a share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in CheckRequest. Required."""
+    endpoint: _builtins.str
+    """As in CheckRequest. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    amount: _builtins.int
+    """How much is wanted, 1 to 1,000,000. Less may be granted. Required."""
+    min_amount: _builtins.int
+    """The least that is of use, 1 to `amount`; default 1."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """For how long it may be spent, 1 s to the shortest window of the rule; default a tenth of that, at
+        least 1 s.
+        """
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        min_amount: _builtins.int | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "min_amount", b"min_amount", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "amount", b"amount", "endpoint", b"endpoint", "min_amount", b"min_amount", "plan", b"plan", "subject", b"subject", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_amount: _TypeAlias = _typing.Literal["min_amount"]  # noqa: Y015
+    _WhichOneofArgType__min_amount: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_amount) -> _WhichOneofReturnType__min_amount | None: ...
+
+Global___ReserveTokensRequest: _TypeAlias = ReserveTokensRequest  # noqa: Y015
+
+@_typing.final
+class ReserveTokensResponse(_message.Message):
+    """Answers with a share, or why there is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """What was decided. Unlimited is ALLOWED without a reservation: spend freely for `ttl`."""
+
+    @_builtins.property
+    def reservation(self) -> Global___TokenReservation:
+        """The share; unset when denied, unlimited or degraded."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+        reservation: Global___TokenReservation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reservation", b"reservation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveTokensResponse: _TypeAlias = ReserveTokensResponse  # noqa: Y015
+
+@_typing.final
+class TokenReservation(_message.Message):
+    """A share of a limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Names it in ReturnTokens. Opaque."""
+    amount: _builtins.int
+    """How much may be spent."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, by the store's clock."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long that is from now."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expire_time", b"expire_time", "token", b"token", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenReservation: _TypeAlias = TokenReservation  # noqa: Y015
+
+@_typing.final
+class ReturnTokensRequest(_message.Message):
+    """Gives back the rest of a share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    UNUSED_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """`token` of the reservation. Required."""
+    unused: _builtins.int
+    """What was not spent, 0 to the amount of the share."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        unused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "unused", b"unused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnTokensRequest: _TypeAlias = ReturnTokensRequest  # noqa: Y015
+
+@_typing.final
+class ReturnTokensResponse(_message.Message):
+    """Answers a return."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETURNED_FIELD_NUMBER: _builtins.int
+    returned: _builtins.int
+    """What came back to the limit: less than `unused` when part of it has left the window already, 0
+    when the share was returned before.
+    """
+    def __init__(
+        self,
+        *,
+        returned: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["returned", b"returned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnTokensResponse: _TypeAlias = ReturnTokensResponse  # noqa: Y015
+
+@_typing.final
+class ReserveAiUsageRequest(_message.Message):
+    """Asks for an AI call before it is made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    provider: _builtins.str
+    """The provider, such as `openai`. 1 to 64 characters. Required."""
+    model: _builtins.str
+    """The model, as in the price table. 1 to 128 characters. Required."""
+    input_tokens: _builtins.int
+    """Tokens of the prompt, up to 100,000,000."""
+    max_output_tokens: _builtins.int
+    """The most tokens that the answer may have, up to 100,000,000."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """For how long the estimate can be settled, 1 s to 24 hours; default 15 minutes."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        input_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "model", b"model", "plan", b"plan", "provider", b"provider", "subject", b"subject", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveAiUsageRequest: _TypeAlias = ReserveAiUsageRequest  # noqa: Y015
+
+@_typing.final
+class ReserveAiUsageResponse(_message.Message):
+    """Answers for an AI call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    ESTIMATED_COST_MICROS_FIELD_NUMBER: _builtins.int
+    reservation: _builtins.str
+    """Names the estimate in RecordAiUsage; empty when denied, when no budget applies, or when degraded."""
+    estimated_cost_micros: _builtins.int
+    """What the call costs at most, in millionths of a US dollar; unset for a model without a price."""
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """What the budgets decided, all or nothing."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+        reservation: _builtins.str = ...,
+        estimated_cost_micros: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_micros", b"_estimated_cost_micros", "decision", b"decision", "estimated_cost_micros", b"estimated_cost_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_micros", b"_estimated_cost_micros", "decision", b"decision", "estimated_cost_micros", b"estimated_cost_micros", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__estimated_cost_micros: _TypeAlias = _typing.Literal["estimated_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__estimated_cost_micros: _TypeAlias = _typing.Literal["_estimated_cost_micros", b"_estimated_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_cost_micros) -> _WhichOneofReturnType__estimated_cost_micros | None: ...
+
+Global___ReserveAiUsageResponse: _TypeAlias = ReserveAiUsageResponse  # noqa: Y015
+
+@_typing.final
+class RecordAiUsageRequest(_message.Message):
+    """Records an AI call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Who. Required."""
+    plan: _builtins.str
+    """As in CheckRequest."""
+    provider: _builtins.str
+    """As in ReserveAiUsageRequest. Required."""
+    model: _builtins.str
+    """As in ReserveAiUsageRequest. Required."""
+    input_tokens: _builtins.int
+    """Tokens of the prompt, those of `cached_input_tokens` included; up to 100,000,000."""
+    output_tokens: _builtins.int
+    """Tokens of the answer, up to 100,000,000."""
+    cached_input_tokens: _builtins.int
+    """Tokens of the prompt that the provider had cached; at most `input_tokens`."""
+    operation: _builtins.str
+    """What it was for, such as `chat`; up to 64 characters."""
+    error: _builtins.str
+    """Why the provider failed; empty when it did not. Up to 500 characters."""
+    cost_micros: _builtins.int
+    """What the provider charges, in millionths of a US dollar, when that is known better than by the
+    price table.
+    """
+    reservation: _builtins.str
+    """`reservation` of ReserveAiUsage. Empty: everything is charged now."""
+    request_id: _builtins.str
+    """1 to 128 characters that make repetitions harmless for 24 hours. Empty: every call counts."""
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration:
+        """How long the provider took, up to 24 hours."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cached_input_tokens: _builtins.int = ...,
+        latency: _duration_pb2.Duration | None = ...,
+        operation: _builtins.str = ...,
+        error: _builtins.str = ...,
+        cost_micros: _builtins.int | None = ...,
+        reservation: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cached_input_tokens", b"cached_input_tokens", "cost_micros", b"cost_micros", "error", b"error", "input_tokens", b"input_tokens", "latency", b"latency", "model", b"model", "operation", b"operation", "output_tokens", b"output_tokens", "plan", b"plan", "provider", b"provider", "request_id", b"request_id", "reservation", b"reservation", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_micros) -> _WhichOneofReturnType__cost_micros | None: ...
+
+Global___RecordAiUsageRequest: _TypeAlias = RecordAiUsageRequest  # noqa: Y015
+
+@_typing.final
+class RecordAiUsageResponse(_message.Message):
+    """Answers a recorded AI call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    REPEATED_REQUEST_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    cost_micros: _builtins.int
+    """What it cost, in millionths of a US dollar; unset for a model without a price."""
+    repeated_request: _builtins.bool
+    """Whether this request id was recorded before; nothing was charged now."""
+    degraded: _builtins.bool
+    """Whether the budgets could not be reached: the charge is made up for when they are back."""
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """The budgets afterwards."""
+
+    def __init__(
+        self,
+        *,
+        cost_micros: _builtins.int | None = ...,
+        budgets: _abc.Iterable[Global___LimitState] | None = ...,
+        repeated_request: _builtins.bool = ...,
+        degraded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "cost_micros", b"cost_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros", "budgets", b"budgets", "cost_micros", b"cost_micros", "degraded", b"degraded", "repeated_request", b"repeated_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_micros: _TypeAlias = _typing.Literal["cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__cost_micros: _TypeAlias = _typing.Literal["_cost_micros", b"_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_micros) -> _WhichOneofReturnType__cost_micros | None: ...
+
+Global___RecordAiUsageResponse: _TypeAlias = RecordAiUsageResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeAiUsageRequest(_message.Message):
+    """Asks for sums of AI usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Only of this subject; empty: of all."""
+    provider: _builtins.str
+    """Only of this provider; empty: of all."""
+    model: _builtins.str
+    """Only of this model; empty: of all."""
+    page_size: _builtins.int
+    """1 to 500 groups; default 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when. Default 30 days before `end_time`; at most 90 days."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, exclusive. Default now."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___AiUsageDimension.ValueType]:
+        """What makes a group; empty: one sum."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        group_by: _abc.Iterable[Global___AiUsageDimension.ValueType] | None = ...,
+        subject: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "start_time", b"start_time", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeAiUsageRequest: _TypeAlias = SummarizeAiUsageRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeAiUsageResponse(_message.Message):
+    """Sums of AI usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___AiUsageGroup]:
+        """The most expensive first."""
+
+    @_builtins.property
+    def total(self) -> Global___AiUsageSum:
+        """The sum over all groups."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___AiUsageGroup] | None = ...,
+        total: Global___AiUsageSum | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeAiUsageResponse: _TypeAlias = SummarizeAiUsageResponse  # noqa: Y015
+
+@_typing.final
+class AiUsageGroup(_message.Message):
+    """The usage of one group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The value of each dimension of `group_by`, in its order; a day as `2026-01-31` in UTC."""
+
+    @_builtins.property
+    def sum(self) -> Global___AiUsageSum:
+        """Its sum."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        sum: Global___AiUsageSum | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sum", b"sum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sum", b"sum", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AiUsageGroup: _TypeAlias = AiUsageGroup  # noqa: Y015
+
+@_typing.final
+class AiUsageSum(_message.Message):
+    """A sum of AI calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    FAILED_CALLS_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    UNPRICED_CALLS_FIELD_NUMBER: _builtins.int
+    MEAN_LATENCY_FIELD_NUMBER: _builtins.int
+    calls: _builtins.int
+    """Calls."""
+    failed_calls: _builtins.int
+    """Calls that failed."""
+    input_tokens: _builtins.int
+    """Tokens of prompts."""
+    output_tokens: _builtins.int
+    """Tokens of answers."""
+    cached_input_tokens: _builtins.int
+    """Tokens of prompts that providers had cached."""
+    cost_micros: _builtins.int
+    """What they cost, in millionths of a US dollar."""
+    unpriced_calls: _builtins.int
+    """Calls without a price, which are not in the cost."""
+    @_builtins.property
+    def mean_latency(self) -> _duration_pb2.Duration:
+        """The mean time that providers took."""
+
+    def __init__(
+        self,
+        *,
+        calls: _builtins.int = ...,
+        failed_calls: _builtins.int = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cached_input_tokens: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        unpriced_calls: _builtins.int = ...,
+        mean_latency: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mean_latency", b"mean_latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input_tokens", b"cached_input_tokens", "calls", b"calls", "cost_micros", b"cost_micros", "failed_calls", b"failed_calls", "input_tokens", b"input_tokens", "mean_latency", b"mean_latency", "output_tokens", b"output_tokens", "unpriced_calls", b"unpriced_calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AiUsageSum: _TypeAlias = AiUsageSum  # noqa: Y015
+
+@_typing.final
+class ListViolationsRequest(_message.Message):
+    """Asks for denials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Only of this subject; empty: of all."""
+    rule: _builtins.str
+    """Only of this rule; empty: of all."""
+    page_size: _builtins.int
+    """1 to 500; default 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when; default 24 hours before `end_time`."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, exclusive. Default now."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "rule", b"rule", "start_time", b"start_time", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListViolationsRequest: _TypeAlias = ListViolationsRequest  # noqa: Y015
+
+@_typing.final
+class ListViolationsResponse(_message.Message):
+    """One page of denials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Violation]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        violations: _abc.Iterable[Global___Violation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListViolationsResponse: _TypeAlias = ListViolationsResponse  # noqa: Y015
+
+@_typing.final
+class Violation(_message.Message):
+    """Denials of one subject by one rule at nearly one time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose data it is."""
+    subject: _builtins.str
+    """Who was denied."""
+    rule: _builtins.str
+    """By which rule."""
+    endpoint: _builtins.str
+    """On which endpoint."""
+    plan: _builtins.str
+    """On which plan; empty for none."""
+    reason: Global___DenialReason.ValueType
+    """Why."""
+    shadow: _builtins.bool
+    """Whether the rule only watched: the act went ahead."""
+    count: _builtins.int
+    """How many denials."""
+    request_id: _builtins.str
+    """The request id of the first of them."""
+    limit: _builtins.str
+    """The limit that denied, as the policy writes it, such as `50/min`."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """The first of them."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """The last of them."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        reason: Global___DenialReason.ValueType = ...,
+        shadow: _builtins.bool = ...,
+        count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        limit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "end_time", b"end_time", "endpoint", b"endpoint", "limit", b"limit", "plan", b"plan", "reason", b"reason", "request_id", b"request_id", "rule", b"rule", "shadow", b"shadow", "start_time", b"start_time", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Violation: _TypeAlias = Violation  # noqa: Y015
+
+@_typing.final
+class GetAnalyticsRequest(_message.Message):
+    """Asks for figures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Only of this rule; empty: of all."""
+    plan: _builtins.str
+    """Only of this plan; empty: of all."""
+    top: _builtins.int
+    """How many of the most limited subjects to name, 0 to 100; default 10."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back, whole minutes from 1 minute to 90 days; default 1 hour."""
+
+    def __init__(
+        self,
+        *,
+        window: _duration_pb2.Duration | None = ...,
+        rule: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        top: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_top", b"_top", "top", b"top", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top", b"_top", "plan", b"plan", "rule", b"rule", "top", b"top", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__top: _TypeAlias = _typing.Literal["top"]  # noqa: Y015
+    _WhichOneofArgType__top: _TypeAlias = _typing.Literal["_top", b"_top"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top) -> _WhichOneofReturnType__top | None: ...
+
+Global___GetAnalyticsRequest: _TypeAlias = GetAnalyticsRequest  # noqa: Y015
+
+@_typing.final
+class GetAnalyticsResponse(_message.Message):
+    """Figures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TOP_SUBJECTS_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
+    incomplete: _builtins.bool
+    """Whether something was not recorded: evidence came faster than it could be stored."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnalyticsGroup]:
+        """By tenant, rule and plan; those with most denials first, at most 1,000."""
+
+    @_builtins.property
+    def total(self) -> Global___AnalyticsCounts:
+        """Their sum."""
+
+    @_builtins.property
+    def top_subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitedSubject]:
+        """The most limited subjects, at most of the last 24 hours. Counts are upper bounds that exceed the
+        truth by at most `overcount`.
+        """
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___AnalyticsGroup] | None = ...,
+        total: Global___AnalyticsCounts | None = ...,
+        top_subjects: _abc.Iterable[Global___LimitedSubject] | None = ...,
+        incomplete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "incomplete", b"incomplete", "top_subjects", b"top_subjects", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalyticsResponse: _TypeAlias = GetAnalyticsResponse  # noqa: Y015
+
+@_typing.final
+class AnalyticsGroup(_message.Message):
+    """The figures of one rule and plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose data it is."""
+    rule: _builtins.str
+    """The rule."""
+    plan: _builtins.str
+    """The plan; empty for none."""
+    @_builtins.property
+    def counts(self) -> Global___AnalyticsCounts:
+        """The counts."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        counts: Global___AnalyticsCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "plan", b"plan", "rule", b"rule", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnalyticsGroup: _TypeAlias = AnalyticsGroup  # noqa: Y015
+
+@_typing.final
+class AnalyticsCounts(_message.Message):
+    """What was decided how often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    SHADOW_DENIED_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.int
+    """Checks that were allowed."""
+    denied: _builtins.int
+    """Checks that were denied."""
+    shadow_denied: _builtins.int
+    """Checks that a rule in shadow would have denied."""
+    degraded: _builtins.int
+    """Checks that were decided without the counters."""
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.int = ...,
+        denied: _builtins.int = ...,
+        shadow_denied: _builtins.int = ...,
+        degraded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "degraded", b"degraded", "denied", b"denied", "shadow_denied", b"shadow_denied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnalyticsCounts: _TypeAlias = AnalyticsCounts  # noqa: Y015
+
+@_typing.final
+class LimitedSubject(_message.Message):
+    """Somebody who was limited often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    OVERCOUNT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose data it is."""
+    subject: _builtins.str
+    """Who."""
+    rule: _builtins.str
+    """By which rule."""
+    denied: _builtins.int
+    """Denials, at most."""
+    overcount: _builtins.int
+    """By how much that may be too high."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        denied: _builtins.int = ...,
+        overcount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denied", b"denied", "overcount", b"overcount", "rule", b"rule", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitedSubject: _TypeAlias = LimitedSubject  # noqa: Y015

@@ -26,11 +26,22 @@ if _version_not_supported:
 
 
 class RateLimitServiceStub(object):
-    """Decides whether a subject may act now.
+    """Decides whether a subject may act now, and holds what that decision needs: the policy, plans,
+    overrides, and the evidence of what was denied.
 
-    Being over a limit is an answer, not an error: look at `decision.outcome`. When the counter store
-    is gone, methods fail with UNAVAILABLE, reason `RATE_LIMIT_STORE_UNAVAILABLE`, within a bounded
-    time; whether to let the request pass is then the caller's choice.
+    Being over a limit is an answer, not an error: look at `decision.outcome`. Only Enforce fails. When
+    the counters cannot be reached, a rule's own failure mode decides and the answer says `degraded`;
+    methods that need the counters themselves (Refund, Reset, leases, reservations) fail with
+    UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
+
+    Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
+    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
+    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+
+    A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
+    such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
+    control characters. A plan is one that the policy knows; where it is left empty, the plan that was
+    assigned to the subject applies, or the limits for callers without a plan.
     """
 
     def __init__(self, channel):
@@ -44,35 +55,408 @@ class RateLimitServiceStub(object):
                 request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckRequest.SerializeToString,
                 response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckResponse.FromString,
                 _registered_method=True)
+        self.CheckBatch = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/CheckBatch',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckBatchRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckBatchResponse.FromString,
+                _registered_method=True)
         self.Peek = channel.unary_unary(
                 '/mainstay.ratelimit.v1.RateLimitService/Peek',
                 request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PeekRequest.SerializeToString,
                 response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PeekResponse.FromString,
                 _registered_method=True)
+        self.Enforce = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/Enforce',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.EnforceRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.EnforceResponse.FromString,
+                _registered_method=True)
+        self.Refund = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/Refund',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RefundRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RefundResponse.FromString,
+                _registered_method=True)
+        self.Reset = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/Reset',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetResponse.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ListLimits',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/Explain',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.AssignPlan = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/AssignPlan',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AssignPlanRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AssignPlanResponse.FromString,
+                _registered_method=True)
+        self.GetPlan = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/GetPlan',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPlanRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPlanResponse.FromString,
+                _registered_method=True)
+        self.CheckFeature = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/CheckFeature',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckFeatureRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckFeatureResponse.FromString,
+                _registered_method=True)
+        self.PutOverride = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/PutOverride',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutOverrideRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutOverrideResponse.FromString,
+                _registered_method=True)
+        self.ListOverrides = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ListOverrides',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListOverridesRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListOverridesResponse.FromString,
+                _registered_method=True)
+        self.DeleteOverride = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/DeleteOverride',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteOverrideRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteOverrideResponse.FromString,
+                _registered_method=True)
+        self.PutPolicy = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/PutPolicy',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutPolicyRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutPolicyResponse.FromString,
+                _registered_method=True)
+        self.PreviewPolicy = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/PreviewPolicy',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PreviewPolicyRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PreviewPolicyResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/GetPolicy',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicyVersions = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ListPolicyVersions',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListPolicyVersionsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListPolicyVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackPolicy = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/RollbackPolicy',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RollbackPolicyRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RollbackPolicyResponse.FromString,
+                _registered_method=True)
+        self.AcquireLease = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/AcquireLease',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AcquireLeaseRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AcquireLeaseResponse.FromString,
+                _registered_method=True)
+        self.RenewLease = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/RenewLease',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RenewLeaseRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RenewLeaseResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLease = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ReleaseLease',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReleaseLeaseRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReleaseLeaseResponse.FromString,
+                _registered_method=True)
+        self.ReserveTokens = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ReserveTokens',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveTokensRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveTokensResponse.FromString,
+                _registered_method=True)
+        self.ReturnTokens = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ReturnTokens',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReturnTokensRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReturnTokensResponse.FromString,
+                _registered_method=True)
+        self.ReserveAiUsage = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ReserveAiUsage',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveAiUsageRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveAiUsageResponse.FromString,
+                _registered_method=True)
+        self.RecordAiUsage = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/RecordAiUsage',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RecordAiUsageRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RecordAiUsageResponse.FromString,
+                _registered_method=True)
+        self.SummarizeAiUsage = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/SummarizeAiUsage',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.SummarizeAiUsageRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.SummarizeAiUsageResponse.FromString,
+                _registered_method=True)
+        self.ListViolations = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/ListViolations',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListViolationsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListViolationsResponse.FromString,
+                _registered_method=True)
+        self.GetAnalytics = channel.unary_unary(
+                '/mainstay.ratelimit.v1.RateLimitService/GetAnalytics',
+                request_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetAnalyticsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetAnalyticsResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer(object):
-    """Decides whether a subject may act now.
+    """Decides whether a subject may act now, and holds what that decision needs: the policy, plans,
+    overrides, and the evidence of what was denied.
 
-    Being over a limit is an answer, not an error: look at `decision.outcome`. When the counter store
-    is gone, methods fail with UNAVAILABLE, reason `RATE_LIMIT_STORE_UNAVAILABLE`, within a bounded
-    time; whether to let the request pass is then the caller's choice.
+    Being over a limit is an answer, not an error: look at `decision.outcome`. Only Enforce fails. When
+    the counters cannot be reached, a rule's own failure mode decides and the answer says `degraded`;
+    methods that need the counters themselves (Refund, Reset, leases, reservations) fail with
+    UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
+
+    Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
+    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
+    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+
+    A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
+    such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
+    control characters. A plan is one that the policy knows; where it is left empty, the plan that was
+    assigned to the subject applies, or the limits for callers without a plan.
     """
 
     def Check(self, request, context):
-        """Decides, and on ALLOWED consumes `cost` from the limit. A denied check consumes nothing.
+        """Decides, and on ALLOWED consumes the costs. A denied check consumes nothing.
 
-        Not idempotent: every allowed call consumes, so do not repeat one that may have arrived.
-        Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`RATE_LIMIT_STORE_UNAVAILABLE`).
+        With several acts or several limits it is all or nothing, in one step. Not idempotent: do not
+        repeat one that may have arrived.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckBatch(self, request, context):
+        """Decides 1 to 1,000 acts that do not depend on each other, in their order.
+
+        Not idempotent. One wrong act refuses the batch; one denied act denies only itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Peek(self, request, context):
-        """Decides as Check would and consumes nothing.
+        """Decides as Check would and consumes nothing. Has no side effects and may be retried.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
-        Has no side effects and may be retried. Codes: as for Check.
+    def Enforce(self, request, context):
+        """Checks, and fails when denied: RESOURCE_EXHAUSTED (`RATE_LIMITED`) with the time to wait as
+        RetryInfo, the limit as QuotaFailure, and rule, plan and headers as metadata.
+
+        Not idempotent. While the counters cannot be reached and the mode is closed: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Refund(self, request, context):
+        """Gives back what a check consumed, because the act did not take place.
+
+        Never lifts what remains above the limit. With a `request_id` it may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reset(self, request, context):
+        """Forgets what a subject consumed. Idempotent; audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """Lists the rules of the policy as they hold for the tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Tells which rule applies to a subject on an endpoint, where each of its limits comes from, and
+        what remains. Consumes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignPlan(self, request, context):
+        """Puts a subject on a plan, or with an empty plan on none; effective on every replica within a
+        second. Idempotent; audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlan(self, request, context):
+        """Tells the plan of a subject and what it includes. A subject that was never assigned one has the
+        empty plan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckFeature(self, request, context):
+        """Tells whether a feature is in a subject's plan, and which plan would include it.
+
+        NOT_FOUND (`FEATURE_NOT_FOUND`) for a feature that no plan of the policy names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutOverride(self, request, context):
+        """Gives one subject limits of its own on one rule until a moment. Replaces the one before; audited.
+        Effective on every replica within two seconds.
+
+        NOT_FOUND (`RULE_NOT_FOUND`), ABORTED (`ETAG_MISMATCH`), RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`)
+        beyond 10,000 overrides of a tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOverrides(self, request, context):
+        """Lists the overrides in force, by subject and rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOverride(self, request, context):
+        """Ends an override. Idempotent; audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutPolicy(self, request, context):
+        """Puts a new version of the whole policy in force, on every replica within two seconds. What was
+        consumed is kept. Audited.
+
+        INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
+        force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewPolicy(self, request, context):
+        """Replays recent traffic against a policy and tells who would have been denied. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """Returns a version of the policy; the one in force when none is named.
+
+        NOT_FOUND (`POLICY_VERSION_NOT_FOUND`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicyVersions(self, request, context):
+        """Lists the versions of the policy, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackPolicy(self, request, context):
+        """Puts the text of an earlier version in force again, as a new version. Audited.
+
+        NOT_FOUND (`POLICY_VERSION_NOT_FOUND`); INVALID_ARGUMENT (`POLICY_REFUSED`) when that text is no
+        longer valid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcquireLease(self, request, context):
+        """Takes one of the places that a concurrency rule gives a subject. It comes back by itself when its
+        time is over, so that a crash leaks nothing.
+
+        Being full is an answer (`decision`). With a `request_id` it may be repeated: the same lease is
+        returned. NOT_FOUND (`RULE_NOT_FOUND`) when no concurrency rule covers the endpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLease(self, request, context):
+        """Keeps a lease for another while.
+
+        FAILED_PRECONDITION (`LEASE_LOST`) when its time was over: stop what it was for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLease(self, request, context):
+        """Gives the place back. Idempotent: a lease that is gone already is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReserveTokens(self, request, context):
+        """Takes a share of a limit at once, which the caller then spends by itself without asking.
+
+        The share counts as consumed from now on, spent or not, until it leaves the window or is
+        returned. What is spent in any window of the limit's length was reserved at most `ttl` before it
+        began, so a limit is exceeded by at most what callers held at its beginning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReturnTokens(self, request, context):
+        """Gives back what of a share was not spent. Idempotent: the second return changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReserveAiUsage(self, request, context):
+        """Asks the AI budgets of a subject for an estimate before the call to the provider. What is
+        admitted is held until RecordAiUsage settles it, and otherwise stays consumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordAiUsage(self, request, context):
+        """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
+        their limits: it has taken place. With a reservation only the difference is charged or given
+        back. With a `request_id` it may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeAiUsage(self, request, context):
+        """Sums up recorded AI usage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListViolations(self, request, context):
+        """Lists denials, the newest first. Those of one subject on one rule within a second or so are one
+        entry with a count. The tenant `*` lists those of all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAnalytics(self, request, context):
+        """Tells what was allowed and denied by rule, plan and tenant, and who was limited most. Lags by some
+        seconds. The tenant `*` covers all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,10 +470,145 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckRequest.FromString,
                     response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckResponse.SerializeToString,
             ),
+            'CheckBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckBatch,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckBatchRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckBatchResponse.SerializeToString,
+            ),
             'Peek': grpc.unary_unary_rpc_method_handler(
                     servicer.Peek,
                     request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PeekRequest.FromString,
                     response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PeekResponse.SerializeToString,
+            ),
+            'Enforce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enforce,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.EnforceRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.EnforceResponse.SerializeToString,
+            ),
+            'Refund': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refund,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RefundRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RefundResponse.SerializeToString,
+            ),
+            'Reset': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reset,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListLimitsRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ExplainRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'AssignPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignPlan,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AssignPlanRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AssignPlanResponse.SerializeToString,
+            ),
+            'GetPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlan,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPlanRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPlanResponse.SerializeToString,
+            ),
+            'CheckFeature': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckFeature,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckFeatureRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckFeatureResponse.SerializeToString,
+            ),
+            'PutOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutOverride,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutOverrideRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutOverrideResponse.SerializeToString,
+            ),
+            'ListOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOverrides,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListOverridesRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListOverridesResponse.SerializeToString,
+            ),
+            'DeleteOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOverride,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteOverrideRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteOverrideResponse.SerializeToString,
+            ),
+            'PutPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutPolicy,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutPolicyRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutPolicyResponse.SerializeToString,
+            ),
+            'PreviewPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewPolicy,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PreviewPolicyRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PreviewPolicyResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPolicyRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'ListPolicyVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicyVersions,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListPolicyVersionsRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListPolicyVersionsResponse.SerializeToString,
+            ),
+            'RollbackPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackPolicy,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RollbackPolicyRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RollbackPolicyResponse.SerializeToString,
+            ),
+            'AcquireLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcquireLease,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AcquireLeaseRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AcquireLeaseResponse.SerializeToString,
+            ),
+            'RenewLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLease,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RenewLeaseRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RenewLeaseResponse.SerializeToString,
+            ),
+            'ReleaseLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLease,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReleaseLeaseRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
+            'ReserveTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReserveTokens,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveTokensRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveTokensResponse.SerializeToString,
+            ),
+            'ReturnTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReturnTokens,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReturnTokensRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReturnTokensResponse.SerializeToString,
+            ),
+            'ReserveAiUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReserveAiUsage,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveAiUsageRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveAiUsageResponse.SerializeToString,
+            ),
+            'RecordAiUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordAiUsage,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RecordAiUsageRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RecordAiUsageResponse.SerializeToString,
+            ),
+            'SummarizeAiUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeAiUsage,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.SummarizeAiUsageRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.SummarizeAiUsageResponse.SerializeToString,
+            ),
+            'ListViolations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListViolations,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListViolationsRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListViolationsResponse.SerializeToString,
+            ),
+            'GetAnalytics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnalytics,
+                    request_deserializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetAnalyticsRequest.FromString,
+                    response_serializer=mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetAnalyticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -100,11 +619,22 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RateLimitService(object):
-    """Decides whether a subject may act now.
+    """Decides whether a subject may act now, and holds what that decision needs: the policy, plans,
+    overrides, and the evidence of what was denied.
 
-    Being over a limit is an answer, not an error: look at `decision.outcome`. When the counter store
-    is gone, methods fail with UNAVAILABLE, reason `RATE_LIMIT_STORE_UNAVAILABLE`, within a bounded
-    time; whether to let the request pass is then the caller's choice.
+    Being over a limit is an answer, not an error: look at `decision.outcome`. Only Enforce fails. When
+    the counters cannot be reached, a rule's own failure mode decides and the answer says `degraded`;
+    methods that need the counters themselves (Refund, Reset, leases, reservations) fail with
+    UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
+
+    Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
+    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
+    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+
+    A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
+    such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
+    control characters. A plan is one that the policy knows; where it is left empty, the plan that was
+    assigned to the subject applies, or the limits for callers without a plan.
     """
 
     @staticmethod
@@ -135,6 +665,33 @@ class RateLimitService(object):
             _registered_method=True)
 
     @staticmethod
+    def CheckBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/CheckBatch',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckBatchRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Peek(request,
             target,
             options=(),
@@ -151,6 +708,708 @@ class RateLimitService(object):
             '/mainstay.ratelimit.v1.RateLimitService/Peek',
             mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PeekRequest.SerializeToString,
             mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PeekResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Enforce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/Enforce',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.EnforceRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.EnforceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/Refund',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RefundRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/Reset',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ListLimits',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListLimitsRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/Explain',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ExplainRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/AssignPlan',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AssignPlanRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AssignPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/GetPlan',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPlanRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckFeature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/CheckFeature',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckFeatureRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckFeatureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/PutOverride',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutOverrideRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ListOverrides',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListOverridesRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListOverridesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/DeleteOverride',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteOverrideRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/PutPolicy',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutPolicyRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/PreviewPolicy',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PreviewPolicyRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PreviewPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/GetPolicy',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPolicyRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicyVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ListPolicyVersions',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListPolicyVersionsRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListPolicyVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/RollbackPolicy',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RollbackPolicyRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RollbackPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcquireLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/AcquireLease',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AcquireLeaseRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.AcquireLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/RenewLease',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RenewLeaseRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RenewLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ReleaseLease',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReleaseLeaseRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReleaseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReserveTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ReserveTokens',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveTokensRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ReturnTokens',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReturnTokensRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReturnTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReserveAiUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ReserveAiUsage',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveAiUsageRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ReserveAiUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordAiUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/RecordAiUsage',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RecordAiUsageRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.RecordAiUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeAiUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/SummarizeAiUsage',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.SummarizeAiUsageRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.SummarizeAiUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListViolations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/ListViolations',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListViolationsRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListViolationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAnalytics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.ratelimit.v1.RateLimitService/GetAnalytics',
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetAnalyticsRequest.SerializeToString,
+            mainstay_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetAnalyticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

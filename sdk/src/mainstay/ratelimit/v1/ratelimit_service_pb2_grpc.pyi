@@ -27,11 +27,22 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RateLimitServiceStub:
-    """Decides whether a subject may act now.
+    """Decides whether a subject may act now, and holds what that decision needs: the policy, plans,
+    overrides, and the evidence of what was denied.
 
-    Being over a limit is an answer, not an error: look at `decision.outcome`. When the counter store
-    is gone, methods fail with UNAVAILABLE, reason `RATE_LIMIT_STORE_UNAVAILABLE`, within a bounded
-    time; whether to let the request pass is then the caller's choice.
+    Being over a limit is an answer, not an error: look at `decision.outcome`. Only Enforce fails. When
+    the counters cannot be reached, a rule's own failure mode decides and the answer says `degraded`;
+    methods that need the counters themselves (Refund, Reset, leases, reservations) fail with
+    UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
+
+    Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
+    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
+    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+
+    A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
+    such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
+    control characters. A plan is one that the policy knows; where it is left empty, the plan that was
+    assigned to the subject applies, or the limits for callers without a plan.
     """
 
     @_typing.overload
@@ -39,45 +50,285 @@ class RateLimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     Check: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckRequest, _ratelimit_service_pb2.CheckResponse]
-    """Decides, and on ALLOWED consumes `cost` from the limit. A denied check consumes nothing.
+    """Decides, and on ALLOWED consumes the costs. A denied check consumes nothing.
 
-    Not idempotent: every allowed call consumes, so do not repeat one that may have arrived.
-    Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`RATE_LIMIT_STORE_UNAVAILABLE`).
+    With several acts or several limits it is all or nothing, in one step. Not idempotent: do not
+    repeat one that may have arrived.
+    """
+    CheckBatch: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckBatchRequest, _ratelimit_service_pb2.CheckBatchResponse]
+    """Decides 1 to 1,000 acts that do not depend on each other, in their order.
+
+    Not idempotent. One wrong act refuses the batch; one denied act denies only itself.
     """
     Peek: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PeekRequest, _ratelimit_service_pb2.PeekResponse]
-    """Decides as Check would and consumes nothing.
+    """Decides as Check would and consumes nothing. Has no side effects and may be retried."""
+    Enforce: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.EnforceRequest, _ratelimit_service_pb2.EnforceResponse]
+    """Checks, and fails when denied: RESOURCE_EXHAUSTED (`RATE_LIMITED`) with the time to wait as
+    RetryInfo, the limit as QuotaFailure, and rule, plan and headers as metadata.
 
-    Has no side effects and may be retried. Codes: as for Check.
+    Not idempotent. While the counters cannot be reached and the mode is closed: UNAVAILABLE.
+    """
+    Refund: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RefundRequest, _ratelimit_service_pb2.RefundResponse]
+    """Gives back what a check consumed, because the act did not take place.
+
+    Never lifts what remains above the limit. With a `request_id` it may be repeated.
+    """
+    Reset: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetRequest, _ratelimit_service_pb2.ResetResponse]
+    """Forgets what a subject consumed. Idempotent; audited."""
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListLimitsRequest, _ratelimit_service_pb2.ListLimitsResponse]
+    """Lists the rules of the policy as they hold for the tenant."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ExplainRequest, _ratelimit_service_pb2.ExplainResponse]
+    """Tells which rule applies to a subject on an endpoint, where each of its limits comes from, and
+    what remains. Consumes nothing.
+    """
+    AssignPlan: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.AssignPlanRequest, _ratelimit_service_pb2.AssignPlanResponse]
+    """Puts a subject on a plan, or with an empty plan on none; effective on every replica within a
+    second. Idempotent; audited.
+    """
+    GetPlan: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetPlanRequest, _ratelimit_service_pb2.GetPlanResponse]
+    """Tells the plan of a subject and what it includes. A subject that was never assigned one has the
+    empty plan.
+    """
+    CheckFeature: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckFeatureRequest, _ratelimit_service_pb2.CheckFeatureResponse]
+    """Tells whether a feature is in a subject's plan, and which plan would include it.
+
+    NOT_FOUND (`FEATURE_NOT_FOUND`) for a feature that no plan of the policy names.
+    """
+    PutOverride: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutOverrideRequest, _ratelimit_service_pb2.PutOverrideResponse]
+    """Gives one subject limits of its own on one rule until a moment. Replaces the one before; audited.
+    Effective on every replica within two seconds.
+
+    NOT_FOUND (`RULE_NOT_FOUND`), ABORTED (`ETAG_MISMATCH`), RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`)
+    beyond 10,000 overrides of a tenant.
+    """
+    ListOverrides: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListOverridesRequest, _ratelimit_service_pb2.ListOverridesResponse]
+    """Lists the overrides in force, by subject and rule."""
+    DeleteOverride: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.DeleteOverrideRequest, _ratelimit_service_pb2.DeleteOverrideResponse]
+    """Ends an override. Idempotent; audited."""
+    PutPolicy: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutPolicyRequest, _ratelimit_service_pb2.PutPolicyResponse]
+    """Puts a new version of the whole policy in force, on every replica within two seconds. What was
+    consumed is kept. Audited.
+
+    INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
+    force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+    """
+    PreviewPolicy: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PreviewPolicyRequest, _ratelimit_service_pb2.PreviewPolicyResponse]
+    """Replays recent traffic against a policy and tells who would have been denied. Changes nothing."""
+    GetPolicy: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetPolicyRequest, _ratelimit_service_pb2.GetPolicyResponse]
+    """Returns a version of the policy; the one in force when none is named.
+
+    NOT_FOUND (`POLICY_VERSION_NOT_FOUND`).
+    """
+    ListPolicyVersions: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListPolicyVersionsRequest, _ratelimit_service_pb2.ListPolicyVersionsResponse]
+    """Lists the versions of the policy, the newest first."""
+    RollbackPolicy: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RollbackPolicyRequest, _ratelimit_service_pb2.RollbackPolicyResponse]
+    """Puts the text of an earlier version in force again, as a new version. Audited.
+
+    NOT_FOUND (`POLICY_VERSION_NOT_FOUND`); INVALID_ARGUMENT (`POLICY_REFUSED`) when that text is no
+    longer valid.
+    """
+    AcquireLease: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.AcquireLeaseRequest, _ratelimit_service_pb2.AcquireLeaseResponse]
+    """Takes one of the places that a concurrency rule gives a subject. It comes back by itself when its
+    time is over, so that a crash leaks nothing.
+
+    Being full is an answer (`decision`). With a `request_id` it may be repeated: the same lease is
+    returned. NOT_FOUND (`RULE_NOT_FOUND`) when no concurrency rule covers the endpoint.
+    """
+    RenewLease: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RenewLeaseRequest, _ratelimit_service_pb2.RenewLeaseResponse]
+    """Keeps a lease for another while.
+
+    FAILED_PRECONDITION (`LEASE_LOST`) when its time was over: stop what it was for.
+    """
+    ReleaseLease: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReleaseLeaseRequest, _ratelimit_service_pb2.ReleaseLeaseResponse]
+    """Gives the place back. Idempotent: a lease that is gone already is no error."""
+    ReserveTokens: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReserveTokensRequest, _ratelimit_service_pb2.ReserveTokensResponse]
+    """Takes a share of a limit at once, which the caller then spends by itself without asking.
+
+    The share counts as consumed from now on, spent or not, until it leaves the window or is
+    returned. What is spent in any window of the limit's length was reserved at most `ttl` before it
+    began, so a limit is exceeded by at most what callers held at its beginning.
+    """
+    ReturnTokens: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReturnTokensRequest, _ratelimit_service_pb2.ReturnTokensResponse]
+    """Gives back what of a share was not spent. Idempotent: the second return changes nothing."""
+    ReserveAiUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReserveAiUsageRequest, _ratelimit_service_pb2.ReserveAiUsageResponse]
+    """Asks the AI budgets of a subject for an estimate before the call to the provider. What is
+    admitted is held until RecordAiUsage settles it, and otherwise stays consumed.
+    """
+    RecordAiUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RecordAiUsageRequest, _ratelimit_service_pb2.RecordAiUsageResponse]
+    """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
+    their limits: it has taken place. With a reservation only the difference is charged or given
+    back. With a `request_id` it may be repeated.
+    """
+    SummarizeAiUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.SummarizeAiUsageRequest, _ratelimit_service_pb2.SummarizeAiUsageResponse]
+    """Sums up recorded AI usage."""
+    ListViolations: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListViolationsRequest, _ratelimit_service_pb2.ListViolationsResponse]
+    """Lists denials, the newest first. Those of one subject on one rule within a second or so are one
+    entry with a count. The tenant `*` lists those of all.
+    """
+    GetAnalytics: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetAnalyticsRequest, _ratelimit_service_pb2.GetAnalyticsResponse]
+    """Tells what was allowed and denied by rule, plan and tenant, and who was limited most. Lags by some
+    seconds. The tenant `*` covers all.
     """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
-    """Decides whether a subject may act now.
+    """Decides whether a subject may act now, and holds what that decision needs: the policy, plans,
+    overrides, and the evidence of what was denied.
 
-    Being over a limit is an answer, not an error: look at `decision.outcome`. When the counter store
-    is gone, methods fail with UNAVAILABLE, reason `RATE_LIMIT_STORE_UNAVAILABLE`, within a bounded
-    time; whether to let the request pass is then the caller's choice.
+    Being over a limit is an answer, not an error: look at `decision.outcome`. Only Enforce fails. When
+    the counters cannot be reached, a rule's own failure mode decides and the answer says `degraded`;
+    methods that need the counters themselves (Refund, Reset, leases, reservations) fail with
+    UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
+
+    Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
+    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
+    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+
+    A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
+    such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
+    control characters. A plan is one that the policy knows; where it is left empty, the plan that was
+    assigned to the subject applies, or the limits for callers without a plan.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Check: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckRequest, _ratelimit_service_pb2.CheckResponse]  # type: ignore[assignment]
-    """Decides, and on ALLOWED consumes `cost` from the limit. A denied check consumes nothing.
+    """Decides, and on ALLOWED consumes the costs. A denied check consumes nothing.
 
-    Not idempotent: every allowed call consumes, so do not repeat one that may have arrived.
-    Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`RATE_LIMIT_STORE_UNAVAILABLE`).
+    With several acts or several limits it is all or nothing, in one step. Not idempotent: do not
+    repeat one that may have arrived.
+    """
+    CheckBatch: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckBatchRequest, _ratelimit_service_pb2.CheckBatchResponse]  # type: ignore[assignment]
+    """Decides 1 to 1,000 acts that do not depend on each other, in their order.
+
+    Not idempotent. One wrong act refuses the batch; one denied act denies only itself.
     """
     Peek: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PeekRequest, _ratelimit_service_pb2.PeekResponse]  # type: ignore[assignment]
-    """Decides as Check would and consumes nothing.
+    """Decides as Check would and consumes nothing. Has no side effects and may be retried."""
+    Enforce: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.EnforceRequest, _ratelimit_service_pb2.EnforceResponse]  # type: ignore[assignment]
+    """Checks, and fails when denied: RESOURCE_EXHAUSTED (`RATE_LIMITED`) with the time to wait as
+    RetryInfo, the limit as QuotaFailure, and rule, plan and headers as metadata.
 
-    Has no side effects and may be retried. Codes: as for Check.
+    Not idempotent. While the counters cannot be reached and the mode is closed: UNAVAILABLE.
+    """
+    Refund: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RefundRequest, _ratelimit_service_pb2.RefundResponse]  # type: ignore[assignment]
+    """Gives back what a check consumed, because the act did not take place.
+
+    Never lifts what remains above the limit. With a `request_id` it may be repeated.
+    """
+    Reset: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetRequest, _ratelimit_service_pb2.ResetResponse]  # type: ignore[assignment]
+    """Forgets what a subject consumed. Idempotent; audited."""
+    ListLimits: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListLimitsRequest, _ratelimit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """Lists the rules of the policy as they hold for the tenant."""
+    Explain: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ExplainRequest, _ratelimit_service_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Tells which rule applies to a subject on an endpoint, where each of its limits comes from, and
+    what remains. Consumes nothing.
+    """
+    AssignPlan: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.AssignPlanRequest, _ratelimit_service_pb2.AssignPlanResponse]  # type: ignore[assignment]
+    """Puts a subject on a plan, or with an empty plan on none; effective on every replica within a
+    second. Idempotent; audited.
+    """
+    GetPlan: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetPlanRequest, _ratelimit_service_pb2.GetPlanResponse]  # type: ignore[assignment]
+    """Tells the plan of a subject and what it includes. A subject that was never assigned one has the
+    empty plan.
+    """
+    CheckFeature: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckFeatureRequest, _ratelimit_service_pb2.CheckFeatureResponse]  # type: ignore[assignment]
+    """Tells whether a feature is in a subject's plan, and which plan would include it.
+
+    NOT_FOUND (`FEATURE_NOT_FOUND`) for a feature that no plan of the policy names.
+    """
+    PutOverride: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutOverrideRequest, _ratelimit_service_pb2.PutOverrideResponse]  # type: ignore[assignment]
+    """Gives one subject limits of its own on one rule until a moment. Replaces the one before; audited.
+    Effective on every replica within two seconds.
+
+    NOT_FOUND (`RULE_NOT_FOUND`), ABORTED (`ETAG_MISMATCH`), RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`)
+    beyond 10,000 overrides of a tenant.
+    """
+    ListOverrides: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListOverridesRequest, _ratelimit_service_pb2.ListOverridesResponse]  # type: ignore[assignment]
+    """Lists the overrides in force, by subject and rule."""
+    DeleteOverride: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.DeleteOverrideRequest, _ratelimit_service_pb2.DeleteOverrideResponse]  # type: ignore[assignment]
+    """Ends an override. Idempotent; audited."""
+    PutPolicy: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutPolicyRequest, _ratelimit_service_pb2.PutPolicyResponse]  # type: ignore[assignment]
+    """Puts a new version of the whole policy in force, on every replica within two seconds. What was
+    consumed is kept. Audited.
+
+    INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
+    force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+    """
+    PreviewPolicy: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PreviewPolicyRequest, _ratelimit_service_pb2.PreviewPolicyResponse]  # type: ignore[assignment]
+    """Replays recent traffic against a policy and tells who would have been denied. Changes nothing."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetPolicyRequest, _ratelimit_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
+    """Returns a version of the policy; the one in force when none is named.
+
+    NOT_FOUND (`POLICY_VERSION_NOT_FOUND`).
+    """
+    ListPolicyVersions: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListPolicyVersionsRequest, _ratelimit_service_pb2.ListPolicyVersionsResponse]  # type: ignore[assignment]
+    """Lists the versions of the policy, the newest first."""
+    RollbackPolicy: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RollbackPolicyRequest, _ratelimit_service_pb2.RollbackPolicyResponse]  # type: ignore[assignment]
+    """Puts the text of an earlier version in force again, as a new version. Audited.
+
+    NOT_FOUND (`POLICY_VERSION_NOT_FOUND`); INVALID_ARGUMENT (`POLICY_REFUSED`) when that text is no
+    longer valid.
+    """
+    AcquireLease: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.AcquireLeaseRequest, _ratelimit_service_pb2.AcquireLeaseResponse]  # type: ignore[assignment]
+    """Takes one of the places that a concurrency rule gives a subject. It comes back by itself when its
+    time is over, so that a crash leaks nothing.
+
+    Being full is an answer (`decision`). With a `request_id` it may be repeated: the same lease is
+    returned. NOT_FOUND (`RULE_NOT_FOUND`) when no concurrency rule covers the endpoint.
+    """
+    RenewLease: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RenewLeaseRequest, _ratelimit_service_pb2.RenewLeaseResponse]  # type: ignore[assignment]
+    """Keeps a lease for another while.
+
+    FAILED_PRECONDITION (`LEASE_LOST`) when its time was over: stop what it was for.
+    """
+    ReleaseLease: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReleaseLeaseRequest, _ratelimit_service_pb2.ReleaseLeaseResponse]  # type: ignore[assignment]
+    """Gives the place back. Idempotent: a lease that is gone already is no error."""
+    ReserveTokens: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReserveTokensRequest, _ratelimit_service_pb2.ReserveTokensResponse]  # type: ignore[assignment]
+    """Takes a share of a limit at once, which the caller then spends by itself without asking.
+
+    The share counts as consumed from now on, spent or not, until it leaves the window or is
+    returned. What is spent in any window of the limit's length was reserved at most `ttl` before it
+    began, so a limit is exceeded by at most what callers held at its beginning.
+    """
+    ReturnTokens: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReturnTokensRequest, _ratelimit_service_pb2.ReturnTokensResponse]  # type: ignore[assignment]
+    """Gives back what of a share was not spent. Idempotent: the second return changes nothing."""
+    ReserveAiUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ReserveAiUsageRequest, _ratelimit_service_pb2.ReserveAiUsageResponse]  # type: ignore[assignment]
+    """Asks the AI budgets of a subject for an estimate before the call to the provider. What is
+    admitted is held until RecordAiUsage settles it, and otherwise stays consumed.
+    """
+    RecordAiUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.RecordAiUsageRequest, _ratelimit_service_pb2.RecordAiUsageResponse]  # type: ignore[assignment]
+    """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
+    their limits: it has taken place. With a reservation only the difference is charged or given
+    back. With a `request_id` it may be repeated.
+    """
+    SummarizeAiUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.SummarizeAiUsageRequest, _ratelimit_service_pb2.SummarizeAiUsageResponse]  # type: ignore[assignment]
+    """Sums up recorded AI usage."""
+    ListViolations: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListViolationsRequest, _ratelimit_service_pb2.ListViolationsResponse]  # type: ignore[assignment]
+    """Lists denials, the newest first. Those of one subject on one rule within a second or so are one
+    entry with a count. The tenant `*` lists those of all.
+    """
+    GetAnalytics: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetAnalyticsRequest, _ratelimit_service_pb2.GetAnalyticsResponse]  # type: ignore[assignment]
+    """Tells what was allowed and denied by rule, plan and tenant, and who was limited most. Lags by some
+    seconds. The tenant `*` covers all.
     """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Decides whether a subject may act now.
+    """Decides whether a subject may act now, and holds what that decision needs: the policy, plans,
+    overrides, and the evidence of what was denied.
 
-    Being over a limit is an answer, not an error: look at `decision.outcome`. When the counter store
-    is gone, methods fail with UNAVAILABLE, reason `RATE_LIMIT_STORE_UNAVAILABLE`, within a bounded
-    time; whether to let the request pass is then the caller's choice.
+    Being over a limit is an answer, not an error: look at `decision.outcome`. Only Enforce fails. When
+    the counters cannot be reached, a rule's own failure mode decides and the answer says `degraded`;
+    methods that need the counters themselves (Refund, Reset, leases, reservations) fail with
+    UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
+
+    Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
+    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
+    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+
+    A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
+    such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
+    control characters. A plan is one that the policy knows; where it is left empty, the plan that was
+    assigned to the subject applies, or the limits for callers without a plan.
     """
 
     @_abc_1.abstractmethod
@@ -86,10 +337,21 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ratelimit_service_pb2.CheckRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_service_pb2.CheckResponse, _abc.Awaitable[_ratelimit_service_pb2.CheckResponse]]:
-        """Decides, and on ALLOWED consumes `cost` from the limit. A denied check consumes nothing.
+        """Decides, and on ALLOWED consumes the costs. A denied check consumes nothing.
 
-        Not idempotent: every allowed call consumes, so do not repeat one that may have arrived.
-        Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`RATE_LIMIT_STORE_UNAVAILABLE`).
+        With several acts or several limits it is all or nothing, in one step. Not idempotent: do not
+        repeat one that may have arrived.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckBatch(
+        self,
+        request: _ratelimit_service_pb2.CheckBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.CheckBatchResponse, _abc.Awaitable[_ratelimit_service_pb2.CheckBatchResponse]]:
+        """Decides 1 to 1,000 acts that do not depend on each other, in their order.
+
+        Not idempotent. One wrong act refuses the batch; one denied act denies only itself.
         """
 
     @_abc_1.abstractmethod
@@ -98,9 +360,269 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ratelimit_service_pb2.PeekRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_service_pb2.PeekResponse, _abc.Awaitable[_ratelimit_service_pb2.PeekResponse]]:
-        """Decides as Check would and consumes nothing.
+        """Decides as Check would and consumes nothing. Has no side effects and may be retried."""
 
-        Has no side effects and may be retried. Codes: as for Check.
+    @_abc_1.abstractmethod
+    def Enforce(
+        self,
+        request: _ratelimit_service_pb2.EnforceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.EnforceResponse, _abc.Awaitable[_ratelimit_service_pb2.EnforceResponse]]:
+        """Checks, and fails when denied: RESOURCE_EXHAUSTED (`RATE_LIMITED`) with the time to wait as
+        RetryInfo, the limit as QuotaFailure, and rule, plan and headers as metadata.
+
+        Not idempotent. While the counters cannot be reached and the mode is closed: UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def Refund(
+        self,
+        request: _ratelimit_service_pb2.RefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.RefundResponse, _abc.Awaitable[_ratelimit_service_pb2.RefundResponse]]:
+        """Gives back what a check consumed, because the act did not take place.
+
+        Never lifts what remains above the limit. With a `request_id` it may be repeated.
+        """
+
+    @_abc_1.abstractmethod
+    def Reset(
+        self,
+        request: _ratelimit_service_pb2.ResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ResetResponse, _abc.Awaitable[_ratelimit_service_pb2.ResetResponse]]:
+        """Forgets what a subject consumed. Idempotent; audited."""
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _ratelimit_service_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ListLimitsResponse, _abc.Awaitable[_ratelimit_service_pb2.ListLimitsResponse]]:
+        """Lists the rules of the policy as they hold for the tenant."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _ratelimit_service_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ExplainResponse, _abc.Awaitable[_ratelimit_service_pb2.ExplainResponse]]:
+        """Tells which rule applies to a subject on an endpoint, where each of its limits comes from, and
+        what remains. Consumes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def AssignPlan(
+        self,
+        request: _ratelimit_service_pb2.AssignPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.AssignPlanResponse, _abc.Awaitable[_ratelimit_service_pb2.AssignPlanResponse]]:
+        """Puts a subject on a plan, or with an empty plan on none; effective on every replica within a
+        second. Idempotent; audited.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPlan(
+        self,
+        request: _ratelimit_service_pb2.GetPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.GetPlanResponse, _abc.Awaitable[_ratelimit_service_pb2.GetPlanResponse]]:
+        """Tells the plan of a subject and what it includes. A subject that was never assigned one has the
+        empty plan.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckFeature(
+        self,
+        request: _ratelimit_service_pb2.CheckFeatureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.CheckFeatureResponse, _abc.Awaitable[_ratelimit_service_pb2.CheckFeatureResponse]]:
+        """Tells whether a feature is in a subject's plan, and which plan would include it.
+
+        NOT_FOUND (`FEATURE_NOT_FOUND`) for a feature that no plan of the policy names.
+        """
+
+    @_abc_1.abstractmethod
+    def PutOverride(
+        self,
+        request: _ratelimit_service_pb2.PutOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.PutOverrideResponse, _abc.Awaitable[_ratelimit_service_pb2.PutOverrideResponse]]:
+        """Gives one subject limits of its own on one rule until a moment. Replaces the one before; audited.
+        Effective on every replica within two seconds.
+
+        NOT_FOUND (`RULE_NOT_FOUND`), ABORTED (`ETAG_MISMATCH`), RESOURCE_EXHAUSTED (`QUOTA_EXCEEDED`)
+        beyond 10,000 overrides of a tenant.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOverrides(
+        self,
+        request: _ratelimit_service_pb2.ListOverridesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ListOverridesResponse, _abc.Awaitable[_ratelimit_service_pb2.ListOverridesResponse]]:
+        """Lists the overrides in force, by subject and rule."""
+
+    @_abc_1.abstractmethod
+    def DeleteOverride(
+        self,
+        request: _ratelimit_service_pb2.DeleteOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.DeleteOverrideResponse, _abc.Awaitable[_ratelimit_service_pb2.DeleteOverrideResponse]]:
+        """Ends an override. Idempotent; audited."""
+
+    @_abc_1.abstractmethod
+    def PutPolicy(
+        self,
+        request: _ratelimit_service_pb2.PutPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.PutPolicyResponse, _abc.Awaitable[_ratelimit_service_pb2.PutPolicyResponse]]:
+        """Puts a new version of the whole policy in force, on every replica within two seconds. What was
+        consumed is kept. Audited.
+
+        INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
+        force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewPolicy(
+        self,
+        request: _ratelimit_service_pb2.PreviewPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.PreviewPolicyResponse, _abc.Awaitable[_ratelimit_service_pb2.PreviewPolicyResponse]]:
+        """Replays recent traffic against a policy and tells who would have been denied. Changes nothing."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _ratelimit_service_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.GetPolicyResponse, _abc.Awaitable[_ratelimit_service_pb2.GetPolicyResponse]]:
+        """Returns a version of the policy; the one in force when none is named.
+
+        NOT_FOUND (`POLICY_VERSION_NOT_FOUND`).
+        """
+
+    @_abc_1.abstractmethod
+    def ListPolicyVersions(
+        self,
+        request: _ratelimit_service_pb2.ListPolicyVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ListPolicyVersionsResponse, _abc.Awaitable[_ratelimit_service_pb2.ListPolicyVersionsResponse]]:
+        """Lists the versions of the policy, the newest first."""
+
+    @_abc_1.abstractmethod
+    def RollbackPolicy(
+        self,
+        request: _ratelimit_service_pb2.RollbackPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.RollbackPolicyResponse, _abc.Awaitable[_ratelimit_service_pb2.RollbackPolicyResponse]]:
+        """Puts the text of an earlier version in force again, as a new version. Audited.
+
+        NOT_FOUND (`POLICY_VERSION_NOT_FOUND`); INVALID_ARGUMENT (`POLICY_REFUSED`) when that text is no
+        longer valid.
+        """
+
+    @_abc_1.abstractmethod
+    def AcquireLease(
+        self,
+        request: _ratelimit_service_pb2.AcquireLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.AcquireLeaseResponse, _abc.Awaitable[_ratelimit_service_pb2.AcquireLeaseResponse]]:
+        """Takes one of the places that a concurrency rule gives a subject. It comes back by itself when its
+        time is over, so that a crash leaks nothing.
+
+        Being full is an answer (`decision`). With a `request_id` it may be repeated: the same lease is
+        returned. NOT_FOUND (`RULE_NOT_FOUND`) when no concurrency rule covers the endpoint.
+        """
+
+    @_abc_1.abstractmethod
+    def RenewLease(
+        self,
+        request: _ratelimit_service_pb2.RenewLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.RenewLeaseResponse, _abc.Awaitable[_ratelimit_service_pb2.RenewLeaseResponse]]:
+        """Keeps a lease for another while.
+
+        FAILED_PRECONDITION (`LEASE_LOST`) when its time was over: stop what it was for.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseLease(
+        self,
+        request: _ratelimit_service_pb2.ReleaseLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ReleaseLeaseResponse, _abc.Awaitable[_ratelimit_service_pb2.ReleaseLeaseResponse]]:
+        """Gives the place back. Idempotent: a lease that is gone already is no error."""
+
+    @_abc_1.abstractmethod
+    def ReserveTokens(
+        self,
+        request: _ratelimit_service_pb2.ReserveTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ReserveTokensResponse, _abc.Awaitable[_ratelimit_service_pb2.ReserveTokensResponse]]:
+        """Takes a share of a limit at once, which the caller then spends by itself without asking.
+
+        The share counts as consumed from now on, spent or not, until it leaves the window or is
+        returned. What is spent in any window of the limit's length was reserved at most `ttl` before it
+        began, so a limit is exceeded by at most what callers held at its beginning.
+        """
+
+    @_abc_1.abstractmethod
+    def ReturnTokens(
+        self,
+        request: _ratelimit_service_pb2.ReturnTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ReturnTokensResponse, _abc.Awaitable[_ratelimit_service_pb2.ReturnTokensResponse]]:
+        """Gives back what of a share was not spent. Idempotent: the second return changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ReserveAiUsage(
+        self,
+        request: _ratelimit_service_pb2.ReserveAiUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ReserveAiUsageResponse, _abc.Awaitable[_ratelimit_service_pb2.ReserveAiUsageResponse]]:
+        """Asks the AI budgets of a subject for an estimate before the call to the provider. What is
+        admitted is held until RecordAiUsage settles it, and otherwise stays consumed.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordAiUsage(
+        self,
+        request: _ratelimit_service_pb2.RecordAiUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.RecordAiUsageResponse, _abc.Awaitable[_ratelimit_service_pb2.RecordAiUsageResponse]]:
+        """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
+        their limits: it has taken place. With a reservation only the difference is charged or given
+        back. With a `request_id` it may be repeated.
+        """
+
+    @_abc_1.abstractmethod
+    def SummarizeAiUsage(
+        self,
+        request: _ratelimit_service_pb2.SummarizeAiUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.SummarizeAiUsageResponse, _abc.Awaitable[_ratelimit_service_pb2.SummarizeAiUsageResponse]]:
+        """Sums up recorded AI usage."""
+
+    @_abc_1.abstractmethod
+    def ListViolations(
+        self,
+        request: _ratelimit_service_pb2.ListViolationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ListViolationsResponse, _abc.Awaitable[_ratelimit_service_pb2.ListViolationsResponse]]:
+        """Lists denials, the newest first. Those of one subject on one rule within a second or so are one
+        entry with a count. The tenant `*` lists those of all.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAnalytics(
+        self,
+        request: _ratelimit_service_pb2.GetAnalyticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.GetAnalyticsResponse, _abc.Awaitable[_ratelimit_service_pb2.GetAnalyticsResponse]]:
+        """Tells what was allowed and denied by rule, plan and tenant, and who was limited most. Lags by some
+        seconds. The tenant `*` covers all.
         """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
