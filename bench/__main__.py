@@ -4,62 +4,104 @@ import gc
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Any
 
 import uvloop
 
 from bench.report import Findings, Row, show, show_comparisons
 
-# By the module that holds them: the cache's needs packages that the others do without.
-BARS = {"limit-check": "limit_check", "startup": "startup", "clean-clone": "clean_clone"}
-CACHE = {
-    "cache-rates": "cache_rates",
-    "cache-cpu": "cache_cpu",
-    "cache-batch": "cache_batch",
-    "cache-near": "cache_near",
-    "cache-tag": "cache_tag",
-    "cache-stampede": "cache_stampede",
+# By the module that holds them.
+BARS = {"startup": "startup", "clean-clone": "clean_clone"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Measurements that are shown as one table, beside libraries that only they need."""
+
+    title: str
+    modules: Mapping[str, str]
+    rivals: tuple[str, ...]
+
+
+GROUPS = {
+    "cache": Group(
+        title="The cache beside others",
+        modules={
+            "cache-rates": "cache_rates",
+            "cache-cpu": "cache_cpu",
+            "cache-batch": "cache_batch",
+            "cache-near": "cache_near",
+            "cache-tag": "cache_tag",
+            "cache-stampede": "cache_stampede",
+        },
+        rivals=("redis", "cashews", "aiocache"),
+    ),
+    "ratelimit": Group(
+        title="The rate limits beside a library",
+        modules={
+            "limit-rates": "limit_rates",
+            "limit-cpu": "limit_cpu",
+            "limit-batch": "limit_batch",
+            "limit-redis": "limit_redis",
+            "limit-local": "limit_local",
+        },
+        rivals=("redis", "limits"),
+    ),
 }
-GROUPS = {"cache": list(CACHE)}
 
 
 async def main(names: list[str]) -> None:
     """Run the named measurements, or all."""
-    known = {**CACHE, **BARS}
-    chosen = [each for name in names or known for each in GROUPS.get(name, [name])]
-    if unknown := set(chosen) - set(known):
-        raise SystemExit(f"no measurement {sorted(unknown)}; there are {[*GROUPS, *known]}")
-    if set(chosen) & set(CACHE) and not (find_spec("cashews") and find_spec("aiocache")):
-        raise SystemExit("cashews and aiocache are not installed; `make bench-cache` does it")
+    known = {*BARS, *(name for group in GROUPS.values() for name in group.modules)}
+    if unknown := set(names) - known - set(GROUPS):
+        raise SystemExit(f"no measurement {sorted(unknown)}; there are {[*GROUPS, *sorted(known)]}")
+    for name, group in GROUPS.items():
+        await _compare(
+            group, [each for each in group.modules if not names or {name, each} & {*names}]
+        )
     rows: list[Row] = []
+    for name, module in BARS.items():
+        if not names or name in names:
+            rows += await _run(name, module)
+    if rows:
+        show(rows)
+
+
+async def _compare(group: Group, names: list[str]) -> None:
+    """Run some measurements of a group and show what they found."""
+    if not names:
+        return
+    if missing := [rival for rival in group.rivals if find_spec(rival) is None]:
+        raise SystemExit(f"{', '.join(missing)} not installed; `make bench-cache` does it")
     findings: list[Findings] = []
     load = [_load()]
     try:
-        for name in chosen:
-            sys.stderr.write(f"measuring {name} …\n")
-            found = await importlib.import_module(f"bench.{known[name]}").run()
+        for name in names:
+            findings.append(await _run(name, group.modules[name]))
             load.append(_load())
-            if name in CACHE:
-                findings.append(found)
-            else:
-                rows += found
     finally:
         # What was found before one of them failed is worth its minutes.
         if findings:
-            show_comparisons(findings, _circumstances(load))
-        if rows:
-            show(rows)
+            show_comparisons(group.title, findings, _circumstances(group, load))
+
+
+async def _run(name: str, module: str) -> Any:
+    sys.stderr.write(f"measuring {name} …\n")
+    return await importlib.import_module(f"bench.{module}").run()
 
 
 def _load() -> float:
     return os.getloadavg()[0]
 
 
-def _circumstances(load: list[float]) -> str:
-    from bench.cache_contenders import VERSIONS  # noqa: PLC0415 - needs what only these need
-
+def _circumstances(group: Group, load: list[float]) -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in group.rivals)
     return (
-        f"{VERSIONS}; {os.cpu_count()} cores; load of the machine {load[0]:.1f} before, "
+        f"{versions}; {os.cpu_count()} cores; load of the machine {load[0]:.1f} before, "
         f"{min(load[1:]):.1f} to {max(load[1:]):.1f} during, of which about 2 is the measurement."
     )
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from bench.cache_contenders import CONNECTIONS, NAMESPACE
-from bench.cache_target import Connection, Target, cache_service
 from bench.report import OURS, Comparison, Findings
+from bench.target import Connection, Target, cache_service
 from mainstay.cache.client import CacheClient
 from mainstay.cache.results import Item
 from mainstay.cache.v1 import cache_service_pb2 as pb

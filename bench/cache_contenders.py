@@ -7,7 +7,6 @@ callers wait, as that of cashews does by itself: the others' would raise when th
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from importlib.metadata import version
 from itertools import cycle
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,14 +16,13 @@ import cashews
 from aiocache.serializers import NullSerializer
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from bench.cache_target import Connection, Target
 from bench.report import OURS
+from bench.target import Connection, Target
 from mainstay.cache.client import CacheClient, Hit
 
 NAMESPACE = "bench"
 LIFETIME = timedelta(hours=1)
 CONNECTIONS = 4
-VERSIONS = ", ".join(f"{name} {version(name)}" for name in ("redis", "cashews", "aiocache"))
 
 
 class Contender(Protocol):

@@ -9,8 +9,8 @@ from statistics import median
 import cashews
 
 from bench.cache_contenders import LIFETIME, NAMESPACE
-from bench.cache_target import Target, cache_service
 from bench.report import OURS, Comparison, Findings
+from bench.target import Target, cache_service
 from mainstay.cache.client import CacheClient
 from mainstay.cache.near import NearCacheOptions
 from mainstay.channel import Channel

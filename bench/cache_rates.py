@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bench.cache_contenders import CONNECTIONS, Contender, contenders, mainstay
-from bench.cache_target import Target, cache_service, echo_server
 from bench.pace import offer, percentile
 from bench.report import OURS, Comparison, Findings
+from bench.target import Target, cache_service, echo_server
 
 GET_RATE, SET_RATE = 1_000, 500
 GET_P50_BAR, GET_P99_BAR, SET_P99_BAR = 1.5, 5.0, 10.0

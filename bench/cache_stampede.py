@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bench.cache_target import Target, cache_service
 from bench.cold_callers import CALLERS, COMPUTE_SECONDS, CONTENDERS
 from bench.report import OURS, Comparison, Findings
 from bench.server import REPOSITORY
+from bench.target import Target, cache_service
 
 PROCESSES = 4
 TIMEOUT = 30.0

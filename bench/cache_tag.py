@@ -10,8 +10,8 @@ from statistics import median
 import cashews
 
 from bench.cache_contenders import LIFETIME, NAMESPACE
-from bench.cache_target import Target, cache_service
 from bench.report import OURS, Comparison, Findings
+from bench.target import Target, cache_service
 from mainstay.cache.client import CacheClient, Miss, MissReason
 from mainstay.cache.results import Item, Written
 from mainstay.channel import Channel

@@ -8,7 +8,6 @@ from rich.table import Table
 
 WIDTH = 80
 OURS = "Mainstay"
-COLUMNS = (OURS, "redis-py", "cashews", "aiocache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +23,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One figure of the cache beside the same figure of others.
+    """One figure of ours beside the same figure of others.
 
     `figures` are by column; `met` is None for a figure that has no bar.
     """
@@ -53,17 +52,22 @@ def show(rows: Iterable[Row]) -> None:
     Console().print(table)
 
 
-def show_comparisons(sections: Sequence[Findings], circumstances: str) -> None:
+def show_comparisons(title: str, sections: Sequence[Findings], circumstances: str) -> None:
     """Print one table of all findings, and below it how they came about."""
-    table = Table(title="The cache beside others", width=WIDTH, padding=(0, 0, 0, 1))
+    columns = list(
+        dict.fromkeys(
+            (OURS, *(name for each in sections for row in each.rows for name in row.figures))
+        )
+    )
+    table = Table(title=title, width=WIDTH, padding=(0, 0, 0, 1))
     for heading in ("what", "bar", "met"):
         table.add_column(heading)
-    for heading in COLUMNS:
+    for heading in columns:
         table.add_column(heading, justify="right")
     for section in sections:
         for row in section.rows:
             met = {None: "", True: "yes", False: "NO"}[row.met]
-            figures = (row.figures.get(column, "") for column in COLUMNS)
+            figures = (row.figures.get(column, "") for column in columns)
             table.add_row(row.what, row.bar, met, *figures)
         table.add_section()
     console = Console(width=WIDTH)

@@ -1,7 +1,7 @@
-"""The cache service under measurement, with a Redis of its own."""
+"""A service under measurement, with a Redis of its own."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from mainstay.channel import Channel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A running cache service.
+    """A running service.
 
     Attributes:
         service: Its process.
@@ -51,20 +51,37 @@ class Target:
 
 @asynccontextmanager
 async def cache_service() -> AsyncIterator[Target]:
-    """Run one process of the service on an empty Redis until the block ends."""
+    """Run one process of the cache on an empty Redis until the block ends."""
+    async with _service("cache", {}) as target:
+        yield target
+
+
+@asynccontextmanager
+async def limit_service(policies: Path | None = None) -> AsyncIterator[Target]:
+    """Run one process of the rate limits on an empty Redis, with a policy of its own if given."""
+    policy = {} if policies is None else {"MAINSTAY_POLICIES_DIR": str(policies)}
+    # Without the services beside it, which these calls do not need.
+    alone = {"MAINSTAY_RATELIMIT_CACHE_ADDRESS": "", "MAINSTAY_RATELIMIT_JOBS_ADDRESS": ""}
+    async with _service("ratelimit", {**alone, **policy}) as target:
+        yield target
+
+
+@asynccontextmanager
+async def _service(name: str, environment: Mapping[str, str]) -> AsyncIterator[Target]:
     with tempfile.TemporaryDirectory() as directory:
         server = RedisServer(Path(directory) / "redis")
         await server.start()
         port = free_port()
         environment = {
             "MAINSTAY_REDIS_URL": server.url,
-            "MAINSTAY_CACHE_PORT": str(port),
-            "MAINSTAY_CACHE_OPS_PORT": str(free_port()),
+            f"MAINSTAY_{name.upper()}_PORT": str(port),
+            f"MAINSTAY_{name.upper()}_OPS_PORT": str(free_port()),
+            **environment,
         }
         try:
             async with (
                 Redis.from_url(server.url) as redis,
-                serve("services.cache", port, environment) as service,
+                serve(f"services.{name}", port, environment) as service,
             ):
                 yield Target(service=service, redis_url=server.url, redis=redis)
         finally:
