@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +77,34 @@ class ServiceProcess:
         await asyncio.gather(*self._readers)
 
 
+def cache_process(**settings: object) -> AbstractAsyncContextManager[ServiceProcess]:
+    """Start the cache on free ports."""
+    return service_process("cache", **{"cache_port": 0, "cache_ops_port": 0, **settings})
+
+
+def ratelimit_process(**settings: object) -> AbstractAsyncContextManager[ServiceProcess]:
+    """Start the rate limits on free ports."""
+    ports = {"ratelimit_port": 0, "ratelimit_ops_port": 0}
+    return service_process("ratelimit", **{**ports, **settings})
+
+
 @asynccontextmanager
-async def cache_process(**settings: object) -> AsyncIterator[ServiceProcess]:
-    """Start `python -m services.cache` with nothing but these settings, `MAINSTAY_` in front."""
+async def service_process(service: str, **settings: object) -> AsyncIterator[ServiceProcess]:
+    """Start `python -m services.<service>` with nothing but these settings, `MAINSTAY_` in front.
+
+    The policies are those of the repository where no others are named.
+    """
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("MAINSTAY_")
     }
-    fixed: dict[str, object] = {"policies_dir": POLICIES, "cache_port": 0, "cache_ops_port": 0}
     chosen = {
-        f"MAINSTAY_{name}".upper(): str(value) for name, value in {**fixed, **settings}.items()
+        f"MAINSTAY_{name}".upper(): str(value)
+        for name, value in {"policies_dir": POLICIES, **settings}.items()
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "services.cache",
+        f"services.{service}",
         env={**inherited, **chosen},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
