@@ -16,6 +16,7 @@ import grpc
 from mainstay.context import current, new_request_id
 from mainstay.errors import CancelledError, MainstayError, ValidationError
 from mainstay.errors_wire import translate
+from mainstay.lazy_channel import LazyChannel
 from mainstay.tracing import Header, client_span, trace_headers
 
 Req = TypeVar("Req")
@@ -50,7 +51,7 @@ class Channel:
         self.target = target
         self.tenant = tenant
         self.timeout = timeout
-        self.raw = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self.raw: grpc.aio.Channel = LazyChannel(target, options=_OPTIONS)
 
     async def __aenter__(self) -> Self:
         """Return the channel itself."""

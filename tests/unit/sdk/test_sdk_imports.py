@@ -14,6 +14,7 @@ MODULES = (
     "mainstay.health.client",
     "mainstay.jobs.client",
     "mainstay.jobs.worker",
+    "mainstay.middleware",
     "mainstay.ratelimit.client",
 )
 WITHOUT_OTEL = "import sys; sys.modules['opentelemetry'] = None"
