@@ -91,11 +91,11 @@ class Mainstay:
         await self.close()
 
     async def close(self) -> None:
-        """End what the cache does in the background, then close the connections.
+        """End what clients do in the background, then close the connections.
 
-        Calls in flight are cancelled.
+        Shares of limits that were not spent are given back. Calls in flight are cancelled.
         """
         try:
-            await self.cache.close()
+            await asyncio.gather(self.cache.close(), self.ratelimit.close())
         finally:
             await asyncio.gather(*(channel.close() for channel in self._channels))

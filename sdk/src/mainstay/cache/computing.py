@@ -14,7 +14,6 @@ from mainstay.cache.flights import Flight, Flights, Outcome, Stage
 from mainstay.cache.leased_work import Compute, Computed, LeasedWork, Work
 from mainstay.cache.leases import Leases
 from mainstay.cache.near import NearCache
-from mainstay.cache.owned_tasks import OwnedTasks
 from mainstay.cache.reachability import (
     ANSWER_SECONDS,
     SILENCE_SECONDS,
@@ -25,6 +24,7 @@ from mainstay.cache.results import Failed, FillOutcome, Hit, Lease, Negative, Of
 from mainstay.cache.v1 import cache_service_pb2 as pb
 from mainstay.channel import Channel
 from mainstay.errors import CancelledError, ExternalApiError
+from mainstay.owned_tasks import OwnedTasks
 
 _log = logging.getLogger("mainstay.cache")
 

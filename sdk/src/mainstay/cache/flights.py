@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from mainstay.cache.owned_tasks import OwnedTasks
 from mainstay.errors import CancelledError, DeadlineError
+from mainstay.owned_tasks import OwnedTasks
 
 
 class Stage(IntEnum):

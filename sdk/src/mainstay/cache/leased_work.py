@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from mainstay.cache.leases import Leases
-from mainstay.cache.owned_tasks import OwnedTasks
 from mainstay.cache.reachability import ANSWER_SECONDS, Reachability
 from mainstay.cache.results import Filled, FillOutcome, Lease, Nothing
 from mainstay.errors import MainstayError
+from mainstay.owned_tasks import OwnedTasks
 
 _log = logging.getLogger("mainstay.cache")
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from mainstay.cache.owned_tasks import OwnedTasks
 from mainstay.errors import CacheError, DeadlineError, MainstayError, UnavailableError
+from mainstay.owned_tasks import OwnedTasks
 
 _log = logging.getLogger("mainstay.cache")
 

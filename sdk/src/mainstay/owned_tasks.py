@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_log = logging.getLogger("mainstay.cache")
+_log = logging.getLogger("mainstay.tasks")
 
 
 class OwnedTasks:
