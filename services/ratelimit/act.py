@@ -1,20 +1,20 @@
 """What a subject wants to do, checked before anything else looks at it."""
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from mainstay.errors import ValidationError
 
 MAX_TEXT_BYTES = 256
 MAX_COST = 1_000_000
 
+# A text of so many characters has at most 256 bytes.
+_SURELY_SHORT = MAX_TEXT_BYTES // 4
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """One act of one subject; `plan` is empty for none."""
+class Act(NamedTuple):
+    """One act of one subject; `plan` is empty where the assigned one is meant."""
 
     subject: str
     endpoint: str
@@ -22,18 +22,30 @@ class Act:
     cost: int
 
     @classmethod
-    def of(cls, *, subject: str, endpoint: str, plan: str, cost: int) -> Self:
+    def of(cls, subject: str, endpoint: str, plan: str, cost: int) -> Self:
         """Return the act, or raise ValidationError with every field that is wrong.
 
         Plans are left to the policy, which knows them.
         """
+        if (
+            subject.isprintable()
+            and endpoint.isprintable()
+            and 0 < len(subject) <= _SURELY_SHORT
+            and 0 < len(endpoint) <= _SURELY_SHORT
+            and 0 < cost <= MAX_COST
+        ):
+            return cls(subject, endpoint, plan, cost)
+        return cls._examined(subject, endpoint, plan, cost)
+
+    @classmethod
+    def _examined(cls, subject: str, endpoint: str, plan: str, cost: int) -> Self:
         fields = {"subject": mistake_in(subject), "endpoint": mistake_in(endpoint)}
         if not 1 <= cost <= MAX_COST:
             fields["cost"] = f"is {cost}; give 1 to {MAX_COST:,}, or leave it out for 1"
         mistakes = {field: mistake for field, mistake in fields.items() if mistake}
         if mistakes:
             raise ValidationError("the act cannot be judged", fields=mistakes)
-        return cls(subject=subject, endpoint=endpoint, plan=plan, cost=cost)
+        return cls(subject, endpoint, plan, cost)
 
 
 def mistake_in(text: str) -> str | None:

@@ -17,3 +17,13 @@ class RateLimitSettings(RedisSettings):
         le=65535,
         description="Port of the rate limits' /livez, /readyz and /metrics; 0 takes a free one.",
     )
+    ratelimit_cache_address: str = Field(
+        "",
+        description="host:port of the cache service, through which plans are looked up; empty: in "
+        "PostgreSQL each time.",
+    )
+    ratelimit_jobs_address: str = Field(
+        "",
+        description="host:port of the jobs service, whose event membership/updated changes plans; "
+        "empty: only AssignPlan does.",
+    )

@@ -1,126 +1,124 @@
--- Decides one or several sliding windows and, when every one of them admits, consumes from all.
--- Times are microseconds since 1970, up to 2^53 exact in a Lua number. The rule stands in window.py.
+-- The sliding window; the rule stands in sliding_window.py. Times are microseconds since 1970.
 --
--- KEYS[i]           a ring, named once per call; all of them in one hash slot
--- ARGV[1]           now, for tests; empty for the server's own clock
--- ARGV[2]           '1' to consume what is admitted, '0' to look
--- ARGV[3i .. 3i+2]  bucket width, limit and cost of KEYS[i]
--- returns           {admitted, now, then for each key: used, reset_at, retry_at}
---                   retry_at: 0 fits already, -1 never fits
---
--- A ring is a string: index of its newest bucket and running sum, then what each bucket admitted,
--- the newest first: 250 bytes at most. A denial writes nothing.
+-- window: seconds; quota: how much any window may hold.
+-- A ring is a string: index of its newest bucket, running sum and window (12 bytes), then what each
+-- bucket holds, the newest first: 252 bytes at most, so that Redis needs 256 for it.
 
-local BUCKETS = 60
-local HEADER = '<I6I4'
-local COUNTER = '<I4'
-local HEADER_BYTES = 10
-
-local now
-if ARGV[1] == '' then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-else
-  now = tonumber(ARGV[1])
+-- Writes a ring that Redis forgets when nothing of it counts any more: never sooner.
+local function write_ring(key, newest, used, seconds, width, counters)
+  local text = struct.pack('<I5I4I3', newest, used, seconds) .. counters
+  redis.call('SET', key, text, 'PX', ceil(((newest + 60) * width - now) / 1000))
 end
 
-local function counter(ring, age)
-  return (struct.unpack(COUNTER, ring.text, HEADER_BYTES + 4 * age + 1))
+-- Returns as a ring of this window what another window, another algorithm or nobody has written.
+local function converted(text, seconds, width)
+  if type(text) == 'table' or #text % 4 ~= 0 then
+    local used = foreign(text)
+    return used > 0 and struct.pack('<I5I4I3I4', floor(now / width), used, seconds, used)
+  end
+  local newest, _, stored = struct.unpack('<I5I4I3', text)
+  local old, moved, latest = ceil(stored * 1000000 / 59), {}, 0
+  for at = 13, #text, 4 do
+    local last = newest * old + old - 1
+    if last > now and last - old < now then
+      last = now
+    end
+    local index = floor(last / width)
+    moved[index] = (moved[index] or 0) + struct.unpack('<I4', text, at)
+    latest = math.max(latest, index)
+    newest = newest - 1
+  end
+  local used, parts = 0, {}
+  for age = 0, 59 do
+    local held = moved[latest - age] or 0
+    used = used + held
+    parts[age + 1] = struct.pack('<I4', held)
+  end
+  return struct.pack('<I5I4I3', latest, used, seconds) .. table.concat(parts)
 end
 
-local function write(ring, newest, used, counters)
-  -- Redis expires in milliseconds; a ring must not go before its last counter has left.
-  local ttl = math.ceil(((newest + BUCKETS) * ring.width - now) / 1000)
-  redis.call('SET', ring.key, struct.pack(HEADER, newest, used) .. counters, 'PX', ttl)
-end
-
-local function read(key, width)
-  local ring = { key = key, width = width, bucket = math.floor(now / width), used = 0, live = 0 }
-  local text = redis.call('GET', key)
+-- Returns the text under a key as a ring of this window, or nothing; then index of its newest bucket,
+-- its sum, and how many of its buckets still count.
+local function read_ring(key, seconds, width, bucket)
+  local text, newest, used, stored = redis.pcall('GET', key), bucket, 0, nil
+  -- The length of an error, which is a table, is 0.
+  if text and #text > 0 and #text % 4 == 0 then
+    newest, used, stored = struct.unpack('<I5I4I3', text)
+  end
+  if text and stored ~= seconds then
+    text = converted(text, seconds, width)
+    if text then
+      newest, used = struct.unpack('<I5I4', text)
+    end
+  end
   if not text then
-    return ring
+    return nil, bucket, 0, 0
   end
-  local newest, used = struct.unpack(HEADER, text)
-  if newest > ring.bucket + BUCKETS then
+  if newest > bucket + 60 then
     -- Written by a clock far ahead: let it age from here. The only write that a denial may cause.
-    newest = ring.bucket
-    write(ring, newest, used, string.sub(text, HEADER_BYTES + 1))
+    newest = bucket
+    write_ring(key, newest, used, seconds, width, string.sub(text, 13))
   end
-  local passed = ring.bucket - newest
-  if passed >= BUCKETS then
-    return ring
+  local written, live = #text / 4 - 3, 60 - bucket + newest
+  if live <= 0 then
+    return text, bucket, 0, 0
+  elseif live >= written then
+    return text, newest, used, written
   end
-  ring.text = text
-  ring.newest = newest
-  local written = (#text - HEADER_BYTES) / 4
-  ring.live = math.min(written, BUCKETS - math.max(passed, 0))
-  for age = ring.live, written - 1 do
-    used = used - counter(ring, age)
+  for at = 4 * live + 13, #text, 4 do
+    used = used - struct.unpack('<I4', text, at)
   end
-  ring.used = used
-  return ring
+  return text, newest, used, live
 end
 
-local function reset_at(ring)
-  if ring.used == 0 then
-    return now
-  end
-  return (ring.newest + BUCKETS) * ring.width
-end
-
-local function retry_at(ring, limit, cost)
-  local excess = ring.used + cost - limit
-  if excess <= 0 then
-    return 0
-  end
-  for age = ring.live - 1, 0, -1 do
-    excess = excess - counter(ring, age)
-    if excess <= 0 then
-      return (ring.newest - age + BUCKETS) * ring.width
+algorithms.sliding_window = {
+  look = function(key, window, quota, cost, keep)
+    local seconds = tonumber(window)
+    local width = ceil(seconds * 1000000 / 59)
+    local bucket = floor(now / width)
+    local text, newest, used, live = read_ring(key, seconds, width, bucket)
+    local reset_at = used == 0 and now or (newest + 60) * width
+    local excess, retry_at = used + cost - quota, 0
+    if excess > 0 then
+      retry_at = -1
+      -- Let the oldest buckets leave one by one until the cost fits.
+      for at = 4 * live + 9, 13, -4 do
+        excess = excess - struct.unpack('<I4', text, at)
+        if excess <= 0 then
+          retry_at = (newest - (at - 13) / 4 + 60) * width
+          break
+        end
+      end
+      if not keep then
+        return retry_at, used, reset_at
+      end
     end
-  end
-  return -1
-end
+    return retry_at, used, reset_at, {
+      key = key, text = text, newest = newest, used = used, live = live,
+      bucket = bucket, width = width, seconds = seconds,
+    }
+  end,
 
-local function consume(ring, cost)
-  local kept = ''
-  local newest = ring.bucket
-  local first = cost
-  if ring.live > 0 then
-    local last_byte = HEADER_BYTES + 4 * ring.live
-    if newest <= ring.newest then
-      -- The same bucket, or a clock that stepped back.
-      newest = ring.newest
-      first = counter(ring, 0) + cost
-      kept = string.sub(ring.text, HEADER_BYTES + 5, last_byte)
-    else
-      kept = string.rep('\0', 4 * (newest - ring.newest - 1))
-        .. string.sub(ring.text, HEADER_BYTES + 1, last_byte)
+  consume = function(ring, cost)
+    local newest, used, live = ring.newest, ring.used, ring.live
+    cost = math.min(cost, MAX_COUNT - used)
+    if cost > 0 then
+      local first, counters = cost, ''
+      if live > 0 then
+        local passed, last = ring.bucket - newest, 4 * live + 12
+        if passed > 0 then
+          counters = string.rep('\0', 4 * passed - 4) .. string.sub(ring.text, 13, last)
+          newest = ring.bucket
+        else
+          -- The same bucket, or a clock that stepped back.
+          first = struct.unpack('<I4', ring.text, 13) + cost
+          counters = string.sub(ring.text, 17, last)
+        end
+      end
+      counters = struct.pack('<I4', first) .. counters
+      used = used + cost
+      write_ring(ring.key, newest, used, ring.seconds, ring.width, counters)
     end
-  end
-  ring.used = ring.used + cost
-  ring.newest = newest
-  write(ring, newest, ring.used, struct.pack(COUNTER, first) .. kept)
-end
-
-local rings = {}
-local retries = {}
-local admitted = 1
-for i, key in ipairs(KEYS) do
-  rings[i] = read(key, tonumber(ARGV[3 * i]))
-  retries[i] = retry_at(rings[i], tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2]))
-  if retries[i] ~= 0 then
-    admitted = 0
-  end
-end
-
-local reply = { admitted, now }
-for i, ring in ipairs(rings) do
-  if admitted == 1 and ARGV[2] == '1' then
-    consume(ring, tonumber(ARGV[3 * i + 2]))
-  end
-  reply[#reply + 1] = ring.used
-  reply[#reply + 1] = reset_at(ring)
-  reply[#reply + 1] = retries[i]
-end
-return reply
+    return used, (newest + 60) * ring.width
+  end,
+}

@@ -1,8 +1,9 @@
 """The real rate limit service on a free port, with a real Redis behind it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import redis.asyncio
@@ -16,19 +17,30 @@ from shared.redis.client import Redis
 POLICIES = Path(__file__).parents[3] / "policies"
 TENANT = "acme"
 
-ServeRateLimit = Callable[[str], AbstractAsyncContextManager[Channel]]
+
+class ServeRateLimit(Protocol):
+    """Runs the service for as long as a block, and connects to it as the tenant `acme`."""
+
+    def __call__(
+        self, redis_url: str, *, policies: Path = POLICIES, postgres_url: str | None = None
+    ) -> AbstractAsyncContextManager[Channel]:
+        """Return the block."""
+        ...
 
 
 @pytest.fixture
 def serve_ratelimit() -> ServeRateLimit:
-    """Run the service for as long as a block, and connect to it as the tenant `acme`."""
+    """Let a test run services; without PostgreSQL unless it is given."""
 
     @asynccontextmanager
-    async def serve(redis_url: str) -> AsyncIterator[Channel]:
+    async def serve(
+        redis_url: str, *, policies: Path = POLICIES, postgres_url: str | None = None
+    ) -> AsyncIterator[Channel]:
         settings = RateLimitSettings.model_validate(
             {
                 "redis_url": redis_url,
-                "policies_dir": POLICIES,
+                "postgres_url": postgres_url,
+                "policies_dir": policies,
                 "ratelimit_port": 0,
                 "ratelimit_ops_port": 0,
             }

@@ -1,4 +1,7 @@
-"""With Redis gone, frozen or full every check answers a named error in bounded time."""
+"""What callers are told while Redis is gone, frozen or forgetful, and of a policy that is wrong.
+
+How decisions are made meanwhile stands in `degrading/` and in tests/faults.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -7,129 +10,121 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
-from prometheus_client import REGISTRY
 
 from cli.embedded.redis import RedisServer
 from mainstay.channel import Channel
 from mainstay.errors import ConfigurationError, RateLimitStoreError
-from mainstay.ratelimit.client import Decision, RateLimitClient
+from mainstay.ratelimit.client import RateLimitClient
+from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
+from mainstay.ratelimit.v1 import ratelimit_service_pb2_grpc as pb_grpc
 from services.ratelimit.app import build
 from services.ratelimit.settings import RateLimitSettings
 
 ServeRateLimit = Callable[[str], AbstractAsyncContextManager[Channel]]
-Call = Callable[[RateLimitClient], Awaitable[Decision]]
+Call = Callable[[Channel], Awaitable[pb.Decision]]
 
-# A peek has three attempts, each at most a Redis timeout (0.25 s) and a pause, on a busy machine.
-BOUND_SECONDS = 3.0
+SUBJECT, ENDPOINT = "user:42", "ai_chat"
+# One Redis timeout (0.25 s), on a busy machine.
+BOUND_SECONDS = 2.0
 
-EVERY_METHOD = [
-    pytest.param(lambda limits: limits.check("user:42", "ai_chat"), id="Check"),
-    pytest.param(lambda limits: limits.peek("user:42", "ai_chat"), id="Peek"),
+
+async def _check(channel: Channel) -> pb.Decision:
+    stub = pb_grpc.RateLimitServiceStub(channel.raw)
+    request = pb.CheckRequest(subject=SUBJECT, endpoint=ENDPOINT)
+    response = await channel.unary(stub.Check, request)
+    return response.decision
+
+
+async def _check_batch(channel: Channel) -> pb.Decision:
+    stub = pb_grpc.RateLimitServiceStub(channel.raw)
+    request = pb.CheckBatchRequest(acts=[pb.Act(subject=SUBJECT, endpoint=ENDPOINT)])
+    response = await channel.unary(stub.CheckBatch, request)
+    return response.decisions[0]
+
+
+async def _peek(channel: Channel) -> pb.Decision:
+    stub = pb_grpc.RateLimitServiceStub(channel.raw)
+    request = pb.PeekRequest(subject=SUBJECT, endpoint=ENDPOINT)
+    response = await channel.unary(stub.Peek, request)
+    return response.decision
+
+
+async def _enforce(channel: Channel) -> pb.Decision:
+    stub = pb_grpc.RateLimitServiceStub(channel.raw)
+    request = pb.EnforceRequest(subject=SUBJECT, endpoint=ENDPOINT)
+    response = await channel.unary(stub.Enforce, request)
+    return response.decision
+
+
+DECIDING = [
+    pytest.param(_check, id="Check"),
+    pytest.param(_check_batch, id="CheckBatch"),
+    pytest.param(_peek, id="Peek"),
+    pytest.param(_enforce, id="Enforce"),
 ]
 
 
 class TestRedisDoesNotAnswer:
-    @pytest.mark.parametrize("call", EVERY_METHOD)
+    @pytest.mark.parametrize("call", DECIDING)
     @pytest.mark.parametrize("frozen", [False, True], ids=["killed", "frozen"])
-    async def test_every_method_says_so_in_bounded_time(
+    async def test_whatever_decides_answers_and_says_how(
         self, private_redis: RedisServer, serve_ratelimit: ServeRateLimit, call: Call, frozen: bool
     ) -> None:
         """Nothing hangs, neither on a closed connection nor on a silent one."""
         async with serve_ratelimit(private_redis.url) as channel:
-            limits = RateLimitClient(channel)
-            await limits.check("user:42", "ai_chat")
+            before = await _check(channel)
             if frozen:
                 private_redis.pause()
             else:
                 await private_redis.kill()
             began = time.monotonic()
-            with pytest.raises(RateLimitStoreError) as caught:
-                await call(limits)
+            told = await call(channel)
             took = time.monotonic() - began
 
-        assert caught.value.reason == "RATE_LIMIT_STORE_UNAVAILABLE"
+        assert (before.degraded, before.failure_mode) == (False, pb.FAILURE_MODE_UNSPECIFIED)
+        assert (told.outcome, told.degraded) == (pb.OUTCOME_ALLOWED, True)
+        assert told.failure_mode == pb.FAILURE_MODE_LOCAL
         assert took < BOUND_SECONDS
 
-    @pytest.mark.parametrize(("method", "attempts"), [("Check", 1), ("Peek", 3)])
-    async def test_only_what_consumes_nothing_is_repeated_by_the_client(
-        self,
-        private_redis: RedisServer,
-        serve_ratelimit: ServeRateLimit,
-        method: str,
-        attempts: int,
+    async def test_what_needs_the_counters_themselves_says_so(
+        self, private_redis: RedisServer, serve_ratelimit: ServeRateLimit
     ) -> None:
-        """A check that seems to have failed may have consumed."""
+        """What is gone can neither be given back nor forgotten."""
         async with serve_ratelimit(private_redis.url) as channel:
-            limits = RateLimitClient(channel)
+            stub = pb_grpc.RateLimitServiceStub(channel.raw)
             await private_redis.kill()
-            before = _failed_calls(method)
-            with pytest.raises(RateLimitStoreError):
-                await (limits.check if method == "Check" else limits.peek)("user:42", "auth")
+            with pytest.raises(RateLimitStoreError) as refund:
+                await channel.unary(
+                    stub.Refund, pb.RefundRequest(subject=SUBJECT, endpoint=ENDPOINT)
+                )
+            with pytest.raises(RateLimitStoreError) as reset:
+                await channel.unary(stub.Reset, pb.ResetRequest(subject=SUBJECT, everything=True))
 
-        assert _failed_calls(method) - before == attempts
+        errors = [caught.value for caught in (refund, reset)]
+        told = [(error.reason, error.metadata["dependency"]) for error in errors]
+        assert [("RATE_LIMIT_STORE_UNAVAILABLE", "redis")] * 2 == told
 
-    async def test_what_is_unlimited_is_allowed_all_the_same(
+    async def test_what_is_unlimited_asks_no_store(
         self, private_redis: RedisServer, serve_ratelimit: ServeRateLimit
     ) -> None:
-        """It asks no store."""
+        """So nothing is degraded about it."""
         async with serve_ratelimit(private_redis.url) as channel:
             await private_redis.kill()
-            told = await RateLimitClient(channel).check("user:42", "ai_chat", plan="enterprise")
+            stub = pb_grpc.RateLimitServiceStub(channel.raw)
+            request = pb.CheckRequest(subject=SUBJECT, endpoint=ENDPOINT, plan="enterprise")
+            told = (await channel.unary(stub.Check, request)).decision
 
-        assert told.allowed
-
-    async def test_it_serves_again_when_redis_is_back_without_a_restart(
-        self, private_redis: RedisServer, serve_ratelimit: ServeRateLimit
-    ) -> None:
-        """And what was consumed before, and reached the disk, is still consumed."""
-        async with serve_ratelimit(private_redis.url) as channel:
-            limits = RateLimitClient(channel)
-            await limits.check("user:42", "auth", cost=4)
-            await private_redis.stop()
-            with pytest.raises(RateLimitStoreError):
-                await limits.check("user:42", "auth")
-            await private_redis.start()
-            told = await _until_answered(limits)
-
-        assert told.remaining == 1
+        assert (told.outcome, told.degraded) == (pb.OUTCOME_ALLOWED, False)
 
 
-class TestRedisRefuses:
-    async def test_a_full_one_takes_no_new_counter_and_still_denies(
-        self, private_redis: RedisServer, serve_ratelimit: ServeRateLimit
-    ) -> None:
-        """A denial needs no memory."""
-        async with serve_ratelimit(private_redis.url) as channel:
-            limits = RateLimitClient(channel)
-            await limits.check("user:42", "auth", cost=5)
-            async with redis.asyncio.Redis.from_url(private_redis.url) as raw:
-                await raw.config_set("maxmemory", "1")
-            with pytest.raises(RateLimitStoreError) as caught:
-                await limits.check("user:43", "auth")
-            denied = await limits.check("user:42", "auth")
-
-        assert caught.value.reason == "RATE_LIMIT_STORE_UNAVAILABLE"
-        assert not denied.allowed
-
-    async def test_something_else_under_the_key_is_an_error_of_that_subject_only(
-        self, limits: RateLimitClient, raw: "redis.asyncio.Redis"
-    ) -> None:
-        """Never an allowance and never an unnamed error."""
-        await raw.rpush("rl:{acme}:auth:300000000:user:42", "x")
-        with pytest.raises(RateLimitStoreError) as caught:
-            await limits.check("user:42", "auth")
-        other = await limits.check("user:43", "auth")
-
-        assert caught.value.metadata == {"dependency": "redis", "cause": "REDIS_REPLY"}
-        assert other.allowed
-
+class TestRedisForgets:
     async def test_a_forgotten_script_is_loaded_again(
         self, limits: RateLimitClient, raw: "redis.asyncio.Redis"
     ) -> None:
         """As after a failover to a replica that never saw it."""
-        await limits.check("user:42", "auth")
+        await limits.check(SUBJECT, "auth")
         await raw.script_flush()
-        told = await limits.check("user:42", "auth")
+        told = await limits.check(SUBJECT, "auth")
 
         assert told.remaining == 3
 
@@ -148,15 +143,6 @@ class TestWrongPolicy:
             build(_settings(tmp_path))
 
 
-def _failed_calls(method: str) -> float:
-    labels = {
-        "method": f"mainstay.ratelimit.v1.RateLimitService/{method}",
-        "code": "UNAVAILABLE",
-        "reason": "RATE_LIMIT_STORE_UNAVAILABLE",
-    }
-    return REGISTRY.get_sample_value("mainstay_rpc_server_calls_total", labels) or 0.0
-
-
 def _settings(policies: Path) -> RateLimitSettings:
     return RateLimitSettings.model_validate(
         {
@@ -166,12 +152,3 @@ def _settings(policies: Path) -> RateLimitSettings:
             "ratelimit_ops_port": 0,
         }
     )
-
-
-async def _until_answered(limits: RateLimitClient) -> Decision:
-    """Ask until the service has found its Redis again; the test's own timeout bounds it."""
-    while True:
-        try:
-            return await limits.peek("user:42", "auth")
-        except RateLimitStoreError:
-            continue  # the client itself pauses between its attempts
