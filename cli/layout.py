@@ -9,6 +9,7 @@ from shared.processes import PORT_STRIDE
 
 PROBED_BY_HEALTH = ("cache", "ratelimit", "jobs")
 SERVICES = (*PROBED_BY_HEALTH, "health")
+USED_BY_RATELIMIT = ("cache", "jobs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +163,8 @@ class Layout:
             variables[f"{prefix}_ADDRESS"] = service.address  # for the SDK, `from_environment`
         for name in PROBED_BY_HEALTH:
             variables[f"MAINSTAY_HEALTH_{name.upper()}_ADDRESS"] = self.service(name).address
+        for name in USED_BY_RATELIMIT:
+            variables[f"MAINSTAY_RATELIMIT_{name.upper()}_ADDRESS"] = self.service(name).address
         return variables
 
 

@@ -5,6 +5,7 @@ import typer
 from cli.cache.command import app as cache
 from cli.demo.command import demo
 from cli.doctor import doctor
+from cli.limits.command import app as limits
 from cli.migrate import migrate
 from cli.up import up
 from shared.telemetry.logs import configure_logs
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(migrate)
 app.add_typer(cache, name="cache")
+app.add_typer(limits, name="limits")
 
 
 def run() -> None:

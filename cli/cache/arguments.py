@@ -1,25 +1,12 @@
 """What people type, as what the client takes; raises UsageError for what makes no sense."""
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-_LENGTH = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
-
-
-class UsageError(Exception):
-    """The command line cannot be carried out; the message says what to write instead."""
+from cli.arguments import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +35,6 @@ def places(texts: Sequence[str]) -> tuple[str, list[str]]:
             "invalidate those of one at a time"
         )
     return namespaces[0], [each.key for each in found]
-
-
-def length(text: str, option: str) -> timedelta:
-    """Return a length of time such as 5m."""
-    match = _LENGTH.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{option} {text!r} should be a whole number and ms, s, m, h or d: 5m")
-    try:
-        return int(match[1]) * _UNITS[match[2]]
-    except OverflowError:
-        raise UsageError(f"{option} {text} is too long; an entry lives for 366d at most") from None
 
 
 def value(text: str | None) -> bytes:

@@ -1,29 +1,26 @@
 """`mainstay cache`: read, write and look at cached entries from a terminal."""
 
-import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
+from cli.arguments import length
+from cli.asking import FAILED, Service, ask, misused, sensible
 from cli.cache import documents, listing
-from cli.cache.arguments import UsageError, length, place, value
+from cli.cache.arguments import place, value
 from cli.cache.target import chosen
-from cli.cache.wording import length as in_words
-from cli.cache.wording import moment, words
-from cli.run_directory import RunDirectory
+from cli.console import console
+from cli.documents import text
+from cli.wording import length as in_words
+from cli.wording import moment, words
 from mainstay.cache.client import CacheClient, Hit
 from mainstay.channel import Channel
-from mainstay.client import DEFAULT_ADDRESSES
-from mainstay.errors import MainstayError, UnavailableError, ValidationError
 
-ADDRESS = "MAINSTAY_CACHE_ADDRESS"
-FAILED = 1
-MISUSED = 2
+CACHE = Service(name="cache", called="the cache", answers="does")
 
 T = TypeVar("T")
 
@@ -59,10 +56,10 @@ def get(
 
     A miss is told on stderr with its reason, and the exit status is 1.
     """
-    at = _sensible(lambda: place(name))
+    at = sensible(lambda: place(name))
     found = _ask(lambda cache: cache.get(at.namespace, at.key), tenant, data_dir)
     if json:
-        typer.echo(documents.text(documents.read(found)))
+        typer.echo(text(documents.read(found)))
     elif isinstance(found, Hit):
         sys.stdout.buffer.write(found.value)
         sys.stdout.buffer.flush()
@@ -91,11 +88,11 @@ def write(
     data_dir: DataDir = HERE,
 ) -> None:
     """Write an entry over what stands there."""
-    at = _sensible(lambda: place(name))
-    ttl_given = _sensible(lambda: None if ttl is None else length(ttl, "--ttl"))
+    at = sensible(lambda: place(name))
+    ttl_given = sensible(lambda: None if ttl is None else length(ttl, "--ttl"))
     if ttl_given is not None and ttl_class is not None:
-        _misused("--ttl and --class exclude each other; give one")
-    bytes_given = _sensible(lambda: value(value_or_file))
+        misused("--ttl and --class exclude each other; give one")
+    bytes_given = sensible(lambda: value(value_or_file))
     written = _ask(
         lambda cache: cache.set(
             at.namespace,
@@ -121,12 +118,12 @@ def inspect(
 
     Does not count as a read, and shows entries that reads don't find any more.
     """
-    at = _sensible(lambda: place(name))
+    at = sensible(lambda: place(name))
     found = _ask(lambda cache: cache.inspect(at.namespace, at.key), tenant, data_dir)
     if json:
-        typer.echo(documents.text(documents.inspected(found)))
+        typer.echo(text(documents.inspected(found)))
     else:
-        listing.console().print(listing.inspection(found))
+        console().print(listing.inspection(found))
 
 
 @app.command()
@@ -152,7 +149,7 @@ def invalidate(
     data_dir: DataDir = HERE,
 ) -> None:
     """Make entries stale for good, for every replica and every copy near a client."""
-    target = _sensible(
+    target = sensible(
         lambda: chosen(
             keys=key or (),
             tags=tag or (),
@@ -177,28 +174,28 @@ def stats(
     json: Json = False,
 ) -> None:
     """Count hits, misses with their reasons, and what the cache saved, over all replicas."""
-    span: timedelta = _sensible(lambda: length(window, "--window"))
+    span: timedelta = sensible(lambda: length(window, "--window"))
     counted = _ask(
         lambda cache: cache.stats(namespace=namespace, ttl_class=ttl_class, window=span),
         tenant,
         data_dir,
     )
     if json:
-        typer.echo(documents.text(counted))
+        typer.echo(text(counted))
         return
-    console = listing.console()
-    console.print(listing.summary(counted, in_words(span)))
+    screen = console()
+    screen.print(listing.summary(counted, in_words(span)))
     if counted.groups:
-        console.print()
-        console.print(listing.groups(counted))
+        screen.print()
+        screen.print(listing.groups(counted))
     if counted.total.misses:
-        console.print()
-        console.print(listing.misses(counted.total))
-    console.print()
-    console.print(listing.computations(counted.total))
+        screen.print()
+        screen.print(listing.misses(counted.total))
+    screen.print()
+    screen.print(listing.computations(counted.total))
     if counted.quotas:
-        console.print()
-        console.print(listing.quotas(counted.quotas))
+        screen.print()
+        screen.print(listing.quotas(counted.quotas))
 
 
 def _about(found: Hit) -> str:
@@ -214,48 +211,8 @@ def _about(found: Hit) -> str:
 
 
 def _ask(call: Callable[[CacheClient], Awaitable[T]], tenant: str | None, data_dir: Path) -> T:
-    """Ask the cache, or say in one line why it did not answer and exit."""
-    running = RunDirectory(data_dir.absolute()).read_addresses()
-    address = os.environ.get(ADDRESS) or running.get(ADDRESS) or DEFAULT_ADDRESSES["cache"]
-
-    async def ask() -> T:
-        async with Channel(address, tenant=tenant) as channel, CacheClient(channel) as client:
+    async def connected(channel: Channel) -> T:
+        async with CacheClient(channel) as client:
             return await call(client)
 
-    try:
-        return asyncio.run(ask())
-    except ValidationError as error:
-        _misused(error.message)
-    except UnicodeEncodeError as error:
-        # A terminal hands over any bytes; those that are no text arrive as lone surrogates.
-        _misused(f"{error.object!r} is not UTF-8; write names, keys and tags in UTF-8")
-    except MainstayError as error:
-        _exit(FAILED, _what_failed(error, address))
-
-
-def _what_failed(error: MainstayError, address: str) -> str:
-    """Return what a service said, or where it is not, for then it said nothing."""
-    if error.reason != UnavailableError.default_reason:
-        return error.message
-    cause = error.message.rpartition(": ")[2].rstrip("])")
-    return (
-        f"the cache does not answer at {address} ({cause}); is it running? `mainstay up` starts "
-        f"it, and {ADDRESS} says where it is"
-    )
-
-
-def _sensible(parse: Callable[[], T]) -> T:
-    try:
-        return parse()
-    except UsageError as error:
-        _misused(str(error))
-
-
-def _misused(message: str) -> NoReturn:
-    _exit(MISUSED, message)
-
-
-def _exit(code: int, message: str) -> NoReturn:
-    # What a service says may have lines; what a person reads here is one.
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    raise typer.Exit(code) from None
+    return ask(CACHE, connected, tenant=tenant, data_dir=data_dir)

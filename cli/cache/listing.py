@@ -2,34 +2,21 @@
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.cache.wording import length, moment, size, words
+from cli.console import facts
+from cli.wording import length, moment, size, words
 from mainstay.cache.administration import Figures, Inspection, QuotaUsage, Stats
 from mainstay.cache.results import Hit
 
-WIDTH = 80
 _NONE = "-"
 _MILLION = 1_000_000
 
 
-def console() -> Console:
-    """Return a console on which lines have at most 80 columns."""
-    made = Console(highlight=False)
-    made.width = min(made.width, WIDTH)
-    return made
-
-
 def inspection(found: Inspection) -> Table:
     """Return what is known of an entry in two columns."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in _facts(found):
-        table.add_row(name, escape(text))
-    return table
+    return facts(_facts(found))
 
 
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:

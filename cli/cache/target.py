@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from cli.cache.arguments import UsageError, data, place, places
+from cli.arguments import UsageError
+from cli.cache.arguments import data, place, places
 from mainstay.cache.client import CacheClient
 from mainstay.cache.results import Invalidated
 

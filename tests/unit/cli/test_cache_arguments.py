@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.cache.arguments import Place, UsageError, data, length, place, places, value
+from cli.arguments import UsageError, length
+from cli.cache.arguments import Place, data, place, places, value
 from cli.cache.target import chosen
-from cli.cache.wording import length as in_words
-from cli.cache.wording import size
+from cli.wording import length as in_words
+from cli.wording import size
 
 
 class TestPlaces:

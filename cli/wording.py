@@ -1,4 +1,4 @@
-"""Figures of the cache as people write them."""
+"""Figures and constants as people write them."""
 
 from datetime import UTC, datetime, timedelta
 

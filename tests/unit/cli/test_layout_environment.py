@@ -1,0 +1,13 @@
+"""The variables by which the parts of the suite find each other."""
+
+from cli.layout import Layout
+
+
+class TestEnvironment:
+    def test_tells_the_rate_limits_where_plans_are_looked_up_and_changed(self) -> None:
+        """Through the cache service, and by events of the jobs service."""
+        layout = Layout.on_free_ports()
+        variables = layout.environment()
+
+        assert layout.service("cache").address == variables["MAINSTAY_RATELIMIT_CACHE_ADDRESS"]
+        assert layout.service("jobs").address == variables["MAINSTAY_RATELIMIT_JOBS_ADDRESS"]
