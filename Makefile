@@ -11,7 +11,7 @@ SOURCES := shared services cli sdk tests bench examples scripts
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # Everything, from the locked requirements; again only when they change.
 $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
@@ -22,7 +22,7 @@ $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e sdk -e .
 	@touch $@
 
-# What the cache is measured against; only the measurements need it.
+# What the cache and the rate limits are measured against; only the measurements need it.
 $(RIVALS): $(READY) requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
@@ -77,6 +77,10 @@ bench: $(RIVALS) ## measure the bars of the README (some minutes)
 .PHONY: bench-cache
 bench-cache: $(RIVALS) ## measure the cache beside redis-py, cashews and aiocache (3 minutes)
 	@$(BIN)/python -m bench cache
+
+.PHONY: bench-ratelimit
+bench-ratelimit: $(RIVALS) ## measure the rate limits beside the library limits (2 minutes)
+	@$(BIN)/python -m bench ratelimit
 
 .PHONY: clean
 clean: ## remove what the other targets made, data of `make up` included

@@ -76,7 +76,7 @@ async def _compare(group: Group, names: list[str]) -> None:
     if not names:
         return
     if missing := [rival for rival in group.rivals if find_spec(rival) is None]:
-        raise SystemExit(f"{', '.join(missing)} not installed; `make bench-cache` does it")
+        raise SystemExit(f"{', '.join(missing)} not installed; `make bench` does it")
     findings: list[Findings] = []
     load = [_load()]
     try:
