@@ -12,13 +12,12 @@ from uuid import UUID
 import structlog
 
 from mainstay.errors import RateLimitStoreError
-from services.ratelimit import metrics
 from services.ratelimit.act import Act
 from services.ratelimit.ai_call import AiCall, AiEstimate, AiUsage, model_name
 from services.ratelimit.decision import Decision, LimitState, decided
 from services.ratelimit.lending_ports import Reservations
 from services.ratelimit.limiter import states_of
-from services.ratelimit.policy import MAX_QUOTA, NO_PLAN, Match, Measure, Policy
+from services.ratelimit.policy import NO_PLAN, Match, Measure, Policy
 from services.ratelimit.ports import Charge, CounterStore, DecisionObserver, NowUs, Policies
 from services.ratelimit.prices import Tokens
 from services.ratelimit.reservation import Held, held
@@ -194,13 +193,7 @@ class AiBudgets:
 
     async def _charge(self, charges: Sequence[Charge], call: AiCall) -> "_Charged":
         once = f"ai:{call.request_id}" if call.request_id else ""
-        try:
-            verdicts = await self._store.charge(charges, once=once)
-        except RateLimitStoreError as error:
-            # It has taken place and is kept; to fail now would only have it recorded twice.
-            metrics.ai_charges_lost.inc()
-            log.warning("ai_usage_not_charged", subject=call.subject, error=error.message)
-            return _Charged(degraded=True)
+        verdicts = await self._store.charge(charges, once=once)
         if verdicts is None:
             return _Charged(repeated=True)
         return _Charged(degraded=any(verdict.degraded for verdict in verdicts))
@@ -264,10 +257,9 @@ def _charges(
     tenant: Tenant, subject: str, matches: Sequence[Match], tokens: Tokens, cost: int | None
 ) -> list[Charge]:
     """Return what a call takes from every budget; a model without a price takes no money."""
-    # Counters have 32 bits: what exceeds them exceeds every limit.
     amounts = {
-        Measure.TOKENS: min(tokens.input + tokens.output, MAX_QUOTA),
-        Measure.MONEY: min(cost or 0, MAX_QUOTA),
+        Measure.TOKENS: tokens.input + tokens.output,
+        Measure.MONEY: cost or 0,
     }
     return [
         charge._replace(cost=amount)

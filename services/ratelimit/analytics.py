@@ -11,7 +11,7 @@ import structlog
 
 from mainstay.errors import MainstayError, RateLimitStoreError
 from services.ratelimit.act import mistake_in
-from services.ratelimit.checks import range_fault, refuse, text_fault
+from services.ratelimit.checks import MAX_NAME, range_fault, refuse, text_fault
 from services.ratelimit.paging import Page, page_of, token_after
 from services.ratelimit.policy import DAY, SECOND
 from services.ratelimit.ports import NowUs
@@ -28,7 +28,6 @@ MAX_TOP = 100
 
 _MINUTE, _HOUR = 60 * SECOND, 3_600 * SECOND
 _LONGEST_TOP_WINDOW = DAY
-_MAX_NAME = 64
 _PLACE = (int, int)
 
 log = structlog.get_logger()
@@ -47,8 +46,10 @@ class ViolationsLog(Protocol):
 class Figures(Protocol):
     """Where sums are read from."""
 
-    async def sums(self, tenant: Tenant, *, since: int, rule: str, plan: str) -> Sequence[Counted]:
-        """Return what was decided since a minute, those with most denials first."""
+    async def sums(
+        self, tenant: Tenant, *, since: int, rule: str, plan: str, at_most: int
+    ) -> tuple[Tally, Sequence[Counted]]:
+        """Return the sum of what was decided since a minute, and the groups with most denials."""
         ...
 
 
@@ -128,7 +129,7 @@ class Analytics:
         refuse(
             {
                 "subject": mistake_in(subject) if subject else None,
-                "rule": text_fault(rule, _MAX_NAME, required=False),
+                "rule": text_fault(rule, MAX_NAME, required=False),
                 "start_time": None if start < end else "is not before end_time; give an earlier",
             }
         )
@@ -152,20 +153,19 @@ class Analytics:
         refuse(
             {
                 "window": _window_fault(window),
-                "rule": text_fault(rule, _MAX_NAME, required=False),
-                "plan": text_fault(plan, _MAX_NAME, required=False),
+                "rule": text_fault(rule, MAX_NAME, required=False),
+                "plan": text_fault(plan, MAX_NAME, required=False),
                 "top": range_fault(top, 0, MAX_TOP),
             }
         )
         await self._bring_up_to_date()
         since = _begin(self._now_us() - window, window)
-        counted = await self._figures.sums(tenant, since=since, rule=rule, plan=plan)
-        total = Tally()
-        for _, tally in counted:
-            total.add(tally)
+        total, groups = await self._figures.sums(
+            tenant, since=since, rule=rule, plan=plan, at_most=MAX_GROUPS
+        )
         limited, known = await self._limited(tenant, window, rule, plan, top)
         return Report(
-            groups=[each for each in counted if each[0].rule][:MAX_GROUPS],
+            groups=groups,
             total=total,
             top=limited,
             incomplete=total.dropped > 0 or not known,
@@ -206,7 +206,7 @@ def _begin(moment: int, window: int) -> int:
 def _window_fault(window: int) -> str | None:
     if window % _MINUTE == 0 and _MINUTE <= window <= LONGEST_WINDOW:
         return None
-    return f"is {window / SECOND:g} s; give whole minutes, from 1 minute to 90 days"
+    return f"is {window / SECOND:,.10g} s; give whole minutes, from 1 minute to 90 days"
 
 
 def violation_page(size: int, token: str) -> Page:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from mainstay.errors import ValidationError
 
+MAX_NAME = 64
+"""Characters of the name of a rule or a plan."""
 MAX_REASON = 500
 MAX_REQUEST_ID = 128
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
 
-from mainstay.errors import DatabaseError, MainstayError, PreconditionError
+from mainstay.errors import ConfigurationError, DatabaseError, MainstayError, PreconditionError
 from shared.postgres.migrations import Migrations
 from shared.postgres.pool import Connection, Postgres
 from shared.rpc.call import Tenant
 
 MIGRATIONS = Migrations(service="ratelimit", package="services.ratelimit")
 LONGEST_START = 5.0
+LONGEST_RUN = 3.0
+"""Seconds: below the deadline of every method that needs PostgreSQL."""
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
 
@@ -32,9 +34,16 @@ class Database:
 
     name = "database"
 
-    def __init__(self, postgres: Postgres | None) -> None:
+    def __init__(
+        self,
+        postgres: Postgres | None,
+        *,
+        report: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         self._postgres = postgres
+        self._report = report
         self._connected = asyncio.Event()
+        self._abandoned: set[asyncio.Task[Any]] = set()
 
     @property
     def present(self) -> bool:
@@ -47,16 +56,23 @@ class Database:
         return self._connected.is_set()
 
     async def start(self) -> None:
-        """Try once, briefly: where the database is there, the service begins with what it holds."""
+        """Try once, briefly: where the database is there, the service begins with what it holds.
+
+        Raises ConfigurationError for a setting that is refused, and a schema that is behind.
+        """
         if self._postgres is not None:
             try:
                 async with asyncio.timeout(LONGEST_START):
                     await self._connect(self._postgres)
+            except ConfigurationError:
+                raise
             except (TimeoutError, MainstayError, asyncpg.PostgresError, OSError) as error:
                 log.warning("database_awaited", error=str(error) or type(error).__name__)
 
     async def close(self) -> None:
         """Disconnect."""
+        for task in self._abandoned:
+            task.cancel()
         if self._postgres is not None:
             await self._postgres.close()
 
@@ -68,6 +84,9 @@ class Database:
             wait = min(wait * 2, LONGEST_WAIT)
             try:
                 await self._connect(self._postgres)
+            except ConfigurationError as error:
+                # No longer a reason to stop: checks go on without PostgreSQL.
+                log.error("database_awaited", error=error.message)  # noqa: TRY400 - says it all
             except (MainstayError, asyncpg.PostgresError, OSError) as error:
                 log.debug("database_awaited", error=str(error))
         await asyncio.Event().wait()
@@ -77,10 +96,10 @@ class Database:
         await self._connected.wait()
 
     async def run(self, tenant: Tenant, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in a transaction as `Postgres.run` does.
+        """Run `work` in a transaction as `Postgres.run` does, for `LONGEST_RUN` seconds at most.
 
         Raises DatabaseError while PostgreSQL is away, and PreconditionError `NO_DATABASE` where the
-        service has none.
+        service has none. After DatabaseError it is not known whether the work was done.
         """
         if self._postgres is None:
             raise PreconditionError(
@@ -93,7 +112,33 @@ class Database:
                 "PostgreSQL was not reached yet since this service started; retry with backoff",
                 retry_after=1.0,
             )
-        return await self._postgres.run(tenant, work)
+        try:
+            found = await self._within(LONGEST_RUN, self._postgres.run(tenant, work))
+        except DatabaseError as error:
+            self._report(f"PostgreSQL does not answer: {error.message}")
+            raise
+        self._report(None)
+        return found
+
+    async def _within(self, seconds: float, running: Coroutine[Any, Any, T]) -> T:
+        """Wait for what runs, no longer than this: cancelling it may take as long as itself.
+
+        asyncpg tells a server that it is no longer wanted, and waits for that too.
+        """
+        task = asyncio.create_task(running, name="database work")
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            if not task.done():
+                task.cancel()
+        if task.done():
+            return task.result()
+        task.add_done_callback(_forget_outcome)
+        raise DatabaseError(
+            f"PostgreSQL did not answer within {seconds:g} s; retry with backoff", retry_after=1.0
+        )
 
     async def _connect(self, postgres: Postgres) -> None:
         try:
@@ -102,3 +147,9 @@ class Database:
             await postgres.close()
             raise
         self._connected.set()
+
+
+def _forget_outcome(task: "asyncio.Task[Any]") -> None:
+    """Keep the loop from reporting an error that nobody waited for."""
+    if not task.cancelled():
+        task.exception()

@@ -9,8 +9,8 @@ remembers names, so that one whose answer was lost is charged once.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from services.ratelimit import oracles
@@ -93,7 +93,7 @@ class Debts:
 
     def __len__(self) -> int:
         """Return how many counters are owed for, or rest."""
-        return len(self._unpaid.keys() | self._resting.keys())
+        return len(self.names())
 
     def __bool__(self) -> bool:
         return bool(self._unpaid or self._resting)
@@ -102,6 +102,10 @@ class Debts:
     def unpaid(self) -> int:
         """Return how many counters are owed for."""
         return len(self._unpaid)
+
+    def names(self) -> Collection[CounterName]:
+        """Return which counters are owed for, or rest."""
+        return self._unpaid.keys() | self._resting.keys()
 
     def is_due(self, name: CounterName) -> bool:
         """Return whether a counter rests, or is owed for and not all of that is on its way."""
@@ -189,16 +193,26 @@ class Debts:
         while self._resting and next(iter(self._resting.values())) <= now:
             self._resting.popitem(last=False)
 
-    def forget(self, names: Iterable[CounterName]) -> None:
+    def forget(self, names: Collection[CounterName]) -> None:
         """Owe nothing more for counters that were reset; what is being paid is paid."""
         for name in names:
             self._resting.pop(name, None)
             if self._owed.pop(name, None) is not None:
                 _take_one(self._unpaid, name)
+        self._waiting = deque(self._without(payment, names) for payment in self._waiting)
 
     def _payment(self, tenant: Tenant, debts: Sequence[Debt]) -> Payment:
         self._payments += 1
         return Payment(tenant=tenant, once=f"owed:{self._replica}:{self._payments}", debts=debts)
+
+    def _without(self, payment: Payment, names: Collection[CounterName]) -> Payment:
+        kept = []
+        for name, debt in zip(payment.names, payment.debts, strict=True):
+            if name in names:
+                _take_one(self._unpaid, name)
+            else:
+                kept.append(debt)
+        return payment if len(kept) == len(payment.debts) else replace(payment, debts=kept)
 
     def _wait(self, payment: Payment) -> None:
         self._waiting.append(payment)

@@ -14,6 +14,7 @@ class PlanSource(Enum):
     ASSIGNED = auto()
     NONE = auto()
     UNKNOWN = auto()
+    REMOVED = auto()
 
 
 class DenialReason(Enum):
@@ -70,6 +71,7 @@ class Decision(NamedTuple):
         reason: Why it was denied; None when it was not.
         decided_at: When, by the store's clock.
         policy_version: The version that was in force.
+        act: Which of several acts the limit that decided is of, from 0.
 
     """
 
@@ -82,6 +84,7 @@ class Decision(NamedTuple):
     reason: DenialReason | None
     decided_at: int
     policy_version: int
+    act: int = 0
 
     @property
     def retry_after(self) -> int | None:

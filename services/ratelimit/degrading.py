@@ -99,16 +99,15 @@ class DegradingStore:
 
     async def decide(self, charges: Sequence[Charge], *, consume: bool) -> Sequence[Verdict]:
         """Decide in one step, by Redis or here."""
-        tenant = charges[0].tenant
-        if self._undisturbed or (self._is_asked(charges) and self._patience.allows(tenant)):
-            try:
-                verdicts = await self._store.decide(charges, consume=consume)
-            except RateLimitStoreError as error:
-                self._note(tenant, error)
-            else:
-                self._patience.regain(tenant)
-                return verdicts
-        return self._decide_here(charges, consume=consume)
+        verdicts = await self._ask(charges, consume=consume)
+        return self._decide_here(charges, consume=consume) if verdicts is None else verdicts
+
+    async def lend(self, charges: Sequence[Charge], *, least: int) -> Sequence[Verdict]:
+        """Decide and consume in one step; here no more than `least` of each charge."""
+        verdicts = await self._ask(charges, consume=True)
+        return (
+            self._decide_here(charges, consume=True, most=least) if verdicts is None else verdicts
+        )
 
     async def decide_each(
         self, checks: Sequence[Sequence[Charge]], *, consume: bool
@@ -162,11 +161,11 @@ class DegradingStore:
         """Forget, in Redis and here; raises RateLimitStoreError while Redis is away."""
         forgotten = set(await self._store.reset(tenant, rules, subject))
         asked = {rule.name for rule in rules}
-        names = [
+        names = {
             name
-            for name in self._local.names()
+            for name in (*self._local.names(), *self._debts.names())
             if (name.tenant, name.subject) == (tenant, subject) and name.rule in asked
-        ]
+        }
         self._debts.forget(names)
         for name in names:
             self._local.drop(name)
@@ -180,6 +179,21 @@ class DegradingStore:
     def _is_asked(self, charges: Sequence[Charge]) -> bool:
         """Return whether Redis knows all that it has to about these counters."""
         return not any(self._debts.is_due(name_of(charge)) for charge in charges)
+
+    async def _ask(self, charges: Sequence[Charge], *, consume: bool) -> Sequence[Verdict] | None:
+        """Return what Redis says, None when it is not asked or does not answer."""
+        tenant = charges[0].tenant
+        if not self._undisturbed and not (
+            self._is_asked(charges) and self._patience.allows(tenant)
+        ):
+            return None
+        try:
+            verdicts = await self._store.decide(charges, consume=consume)
+        except RateLimitStoreError as error:
+            self._note(tenant, error)
+            return None
+        self._patience.regain(tenant)
+        return verdicts
 
     async def _ask_each(
         self, checks: Sequence[Sequence[Charge]], *, consume: bool
@@ -196,10 +210,12 @@ class DegradingStore:
         self._patience.regain(tenant)
         return answers
 
-    def _decide_here(self, charges: Sequence[Charge], *, consume: bool) -> Sequence[Verdict]:
+    def _decide_here(
+        self, charges: Sequence[Charge], *, consume: bool, most: int | None = None
+    ) -> Sequence[Verdict]:
         now = self._now_us()
         verdicts, consumed = self._local.decide(
-            charges, consume=consume, now=now, replicas=self._replicas()
+            charges, consume=consume, now=now, replicas=self._replicas(), most=most
         )
         self._debts.add(consumed, now)
         for charge in charges:

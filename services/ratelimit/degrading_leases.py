@@ -8,7 +8,7 @@ ended nobody else gets a place.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, assert_never
 
 import structlog
@@ -20,6 +20,7 @@ from services.ratelimit.local_share import RETRY_AFTER, share_of
 from services.ratelimit.policy import FailureMode
 from services.ratelimit.ports import Charge, NowUs
 from services.ratelimit.verdict import Verdict
+from shared.rpc.call import Tenant
 
 INTERVAL = 1.0
 """Seconds between two attempts to move leases to Redis."""
@@ -94,6 +95,11 @@ class DegradingLeases:
         self._local.release(name, now=self._now_us())
         self._leases.abandon(name)
 
+    def forget(self, tenant: Tenant, rules: Sequence[str], subject: str) -> Sequence[str]:
+        """Forget what a subject holds in memory; returns the rules of which that was something."""
+        now = self._now_us()
+        return [rule for rule in rules if self._local.drop(Holder(tenant, rule, subject), now=now)]
+
     async def hand_over(self) -> None:
         """Move what is held in memory to Redis; raises RateLimitStoreError while that is away."""
         moved = 0
@@ -106,13 +112,19 @@ class DegradingLeases:
             log.info("leases_handed_over", subjects=moved)
 
     async def run(self) -> None:
-        """Hand over again and again; for a background task."""
-        while True:
-            await asyncio.sleep(INTERVAL)
-            try:
-                await self.hand_over()
-            except RateLimitStoreError as error:
-                log.debug("leases_kept", subjects=len(self._local), error=str(error))
+        """Hand over again and again, and at the end what Redis takes; for a background task."""
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL)
+                await self._try_to_hand_over()
+        finally:
+            await self._try_to_hand_over()
+
+    async def _try_to_hand_over(self) -> None:
+        try:
+            await self.hand_over()
+        except RateLimitStoreError as error:
+            log.debug("leases_kept", subjects=len(self._local), error=str(error))
 
     def _look_alone(self, charge: Charge) -> Verdict:
         now, places = self._now_us(), charge.limit.quota

@@ -1,6 +1,7 @@
 """Reads the domains of Envoy from the policy."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import yaml
@@ -16,6 +17,8 @@ from shared.rpc.metadata import check_tenant
 MAX_DEPTH = 10
 MAX_NODES = 1_000
 
+# Rules that a message names: a policy may have thousands.
+_TOLD = 20
 _PARTS = ("value", "rule", "endpoint", "subject", "plan", "charge", "exempt", "descriptors")
 _ENDS = ("rule", "endpoint", "exempt")
 _ALWAYS = {"admitted": False, "always": True}
@@ -159,8 +162,10 @@ class _Domains:
     def _rule(self, node: yaml.Node, path: str) -> str:
         name = self._reader.text(node)
         if name not in self._rules:
-            known = ", ".join(self._rules) or "none"
-            self._reader.note(node, path, f"is no limit or budget of this file; known are {known}")
+            known = ", ".join(islice(self._rules, _TOLD)) or "none"
+            more = ", ..." if len(self._rules) > _TOLD else ""
+            what = f"is no limit or budget of this file; known are {known}{more}"
+            self._reader.note(node, path, what)
         return name
 
     def _plan(self, node: yaml.Node | None, path: str, keys: Keys) -> EnvoyTemplate | None:

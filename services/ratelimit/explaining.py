@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mainstay.errors import RateLimitStoreError
 from services.ratelimit.act import Act
 from services.ratelimit.decision import LimitState, limit_state
 from services.ratelimit.limiter import Question, charges_of, states_of
 from services.ratelimit.overrides import Override
 from services.ratelimit.policy import Kind, Match, Policy
-from services.ratelimit.ports import Charge, CounterStore, NowUs, Places, Policies
+from services.ratelimit.ports import Charge, CounterStore, Places, Policies
 from services.ratelimit.resolving import Resolver, Standing
-from services.ratelimit.verdict import Verdict
 from shared.rpc.call import Tenant
 
 
@@ -53,13 +51,11 @@ class Explaining:
         resolver: Resolver,
         store: CounterStore,
         places: Places,
-        now_us: NowUs,
     ) -> None:
         self._policies = policies
         self._resolver = resolver
         self._store = store
         self._places = places
-        self._now_us = now_us
 
     async def explain(self, tenant: Tenant, act: Act) -> Explanation:
         """Explain one act; raises ValidationError for a plan that the policy does not have."""
@@ -98,11 +94,7 @@ class Explaining:
         return [await self._place(charge) for charge in charges]
 
     async def _place(self, charge: Charge) -> LimitState:
-        try:
-            verdict = await self._places.look(charge)
-        except RateLimitStoreError:
-            now = self._now_us()
-            verdict = Verdict(True, now, 0, now, None, charge.rule.on_failure)
+        verdict = await self._places.look(charge)
         return limit_state(charge.rule, charge.limit, charge.cost, verdict)
 
 

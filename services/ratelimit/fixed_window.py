@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from services.ratelimit.policy import MAX_QUOTA, Calendar, Limit
+from services.ratelimit.policy import MAX_FIXED_QUOTA, Calendar, Limit
 from services.ratelimit.verdict import Verdict
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +59,14 @@ def bounds(limit: Limit, now: int) -> Bounds:
     return _calendar_bounds(limit.calendar, limit.time_zone, first)
 
 
+def length(limit: Limit, now: int) -> int:
+    """Return how long the window that runs is: 28 to 31 days for a calendar's month."""
+    if limit.calendar is None:
+        return limit.window
+    begin, end = bounds(limit, now)
+    return end - begin
+
+
 def decide(
     count: Count | None, *, now: int, limit: Limit, cost: int, consume: bool
 ) -> tuple[Count | None, Verdict]:
@@ -73,9 +81,9 @@ def decide(
 def charge(
     count: Count | None, *, now: int, limit: Limit, cost: int
 ) -> tuple[Count | None, Verdict]:
-    """Consume whatever the limit says; what goes beyond 2^32-1 in all is not counted."""
+    """Consume whatever the limit says; what goes beyond 2^53-1 in all is not counted."""
     _, live = _read(count, now, limit)
-    return _consume(_verdict(live, now, limit, cost), live, min(cost, MAX_QUOTA - live.used))
+    return _consume(_verdict(live, now, limit, cost), live, min(cost, MAX_FIXED_QUOTA - live.used))
 
 
 def refund(
@@ -96,7 +104,7 @@ def refund(
 
 def holding(used: int, *, now: int, limit: Limit) -> Count | None:
     """Return the count of what has just been consumed."""
-    return Count(bounds=bounds(limit, now), used=min(used, MAX_QUOTA)) if used else None
+    return Count(bounds=bounds(limit, now), used=min(used, MAX_FIXED_QUOTA)) if used else None
 
 
 def used_at(count: Count, now: int) -> int:

@@ -4,6 +4,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
+from services.ratelimit import fixed_window
 from services.ratelimit.decision import Decision, DenialReason, LimitState, PlanSource
 from services.ratelimit.headers import response_headers
 from services.ratelimit.overrides import Override
@@ -43,6 +44,7 @@ PLAN_SOURCES = {
     PlanSource.ASSIGNED: pb.PLAN_SOURCE_ASSIGNED,
     PlanSource.NONE: pb.PLAN_SOURCE_NONE,
     PlanSource.UNKNOWN: pb.PLAN_SOURCE_UNKNOWN,
+    PlanSource.REMOVED: pb.PLAN_SOURCE_REMOVED,
 }
 LIMIT_SOURCES = {
     LimitSource.DEFAULT: pb.LIMIT_SOURCE_DEFAULT,
@@ -101,6 +103,7 @@ def _limit_words(rule: Rule, limit: Limit) -> bytes:
         algorithm=ALGORITHMS[rule.algorithm],
         measure=MEASURES[rule.measure],
         shadow=rule.shadow,
+        burst=limit.burst,
     )
     return message.SerializeToString()
 
@@ -155,6 +158,8 @@ def _fill(message: pb.LimitState, state: LimitState) -> None:
     message.remaining = state.remaining
     if state.admits:
         message.admits = True
+    if state.limit.calendar is not None:
+        message.window.CopyFrom(duration(fixed_window.length(state.limit, state.now)))
     moment = message.reset_time
     moment.seconds, rest = divmod(state.reset_at, SECOND)
     moment.nanos = rest * 1_000

@@ -8,19 +8,23 @@ several limits the first dialect tells the one that decides, the second all of t
 
 from functools import lru_cache
 
-from services.ratelimit.decision import Decision, LimitState
+from services.ratelimit import fixed_window
+from services.ratelimit.decision import Decision, LimitState, capacity
 from services.ratelimit.policy import SECOND
 
 
 def response_headers(decision: Decision) -> list[tuple[str, str]]:
-    """Return names in lower case with their values; nothing for what is unlimited."""
+    """Return names in lower case with their values; nothing for what is unlimited.
+
+    Nor for a rule that only watches: a client would hold back for something that never denies.
+    """
     state = decision.state
-    if state is None:
+    if state is None or state.rule.shadow:
         return []
     reset = str(seconds(state.reset_after))
     policies, states = _ietf(decision.states)
     headers = [
-        ("x-ratelimit-limit", str(state.limit.quota)),
+        ("x-ratelimit-limit", str(capacity(state.limit))),
         ("x-ratelimit-remaining", str(state.remaining)),
         ("x-ratelimit-reset", reset),
         ("ratelimit-policy", policies),
@@ -41,11 +45,14 @@ def _ietf(states: tuple[LimitState, ...]) -> tuple[str, str]:
     """Return the policies and their states; names are unique within an answer."""
     policies, told, seen = [], [], dict[str, int]()
     for state in states:
+        if state.rule.shadow:
+            continue
         name = state.rule.name
         seen[name] = position = seen.get(name, 0) + 1
         if position > 1:
             name = f"{name}_{position}"
-        policies.append(_policy(name, state.limit.quota, state.limit.window))
+        window = fixed_window.length(state.limit, state.now)
+        policies.append(_policy(name, state.limit.quota, window))
         told.append(f'"{name}";r={state.remaining};t={seconds(state.reset_after)}')
     return ", ".join(policies), ", ".join(told)
 

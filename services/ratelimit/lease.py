@@ -78,7 +78,10 @@ def _unpacked(content: bytes | None) -> LeaseToken | None:
         rule, subject = names[:length].decode(), names[length:].decode()
     except UnicodeDecodeError:
         return None
-    return None if mistake_in(subject) else LeaseToken(rule, subject, lease, ttl)
+    # No rule has a name with these, and what lies under such keys is no lease (see `keys`).
+    if mistake_in(subject) or ":" in rule or rule.startswith("~"):
+        return None
+    return LeaseToken(rule, subject, lease, ttl)
 
 
 def lease_ttl_fault(ttl: int) -> str | None:

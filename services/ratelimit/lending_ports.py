@@ -1,8 +1,9 @@
 """What leases and reservations need from outside."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from services.ratelimit.ports import Charge
+from services.ratelimit.ports import Charge, CounterStore
 from services.ratelimit.reservation import Held
 from services.ratelimit.verdict import Verdict
 from shared.rpc.call import Tenant
@@ -61,6 +62,18 @@ class Leases(Protocol):
 
     def abandon(self, name: LeaseName) -> None:
         """Give the place back without waiting, for whoever has gone away; never raises."""
+        ...
+
+
+class LendingStore(CounterStore, Protocol):
+    """A `CounterStore` that knows how little is worth having of what is asked."""
+
+    async def lend(self, charges: Sequence[Charge], *, least: int) -> Sequence[Verdict]:
+        """Decide and consume as `decide` does.
+
+        Where failure modes decide, nobody could give back what is not spent: each charge then
+        consumes no more than `least`.
+        """
         ...
 
 

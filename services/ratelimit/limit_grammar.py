@@ -8,6 +8,7 @@ from typing import Self
 
 from services.ratelimit.policy import (
     DAY,
+    MAX_FIXED_QUOTA,
     MAX_QUOTA,
     MAX_WINDOW,
     SECOND,
@@ -36,7 +37,7 @@ _UNITS = {
     "month": 30 * DAY,
 }
 _CALENDARS = {calendar.value: calendar for calendar in Calendar}
-_NUMBER = r"[0-9]{1,3}(?:_[0-9]{3}){1,3}|[0-9]{1,10}"
+_NUMBER = r"[0-9]{1,3}(?:_[0-9]{3}){1,5}|[0-9]{1,16}"
 _WINDOW = r"/([0-9]{1,8})?(s|min|h|d|w|month)"
 _RATE = re.compile(f"({_NUMBER}){_WINDOW}")
 _MONEY = re.compile(rf"((?:{_NUMBER})(?:\.[0-9]{{1,6}})?){_WINDOW}")
@@ -124,7 +125,7 @@ class LimitGrammar:
         return None
 
     def _check(self, limit: Limit) -> None:
-        if not 1 <= limit.quota <= MAX_QUOTA:
+        if not 1 <= limit.quota <= self._most:
             raise ValueError(f"admits {limit.written.split('/')[0]}; give {self._quotas()}")
         if not SECOND <= limit.window <= MAX_WINDOW:
             days = MAX_WINDOW // DAY
@@ -145,10 +146,17 @@ class LimitGrammar:
                 "days to come back; give a smaller burst"
             )
 
+    @property
+    def _most(self) -> int:
+        return MAX_FIXED_QUOTA if self.algorithm is Algorithm.FIXED_WINDOW else MAX_QUOTA
+
     def _quotas(self) -> str:
+        most = f"1 to {self._most}"
         if self.measure is Measure.MONEY:
-            return f"0.000001 to {MAX_QUOTA / _MICROS} US dollars"
-        return f"1 to {MAX_QUOTA}"
+            most = f"0.000001 to {Decimal(self._most) / _MICROS} US dollars"
+        if self.algorithm is Algorithm.FIXED_WINDOW:
+            return most
+        return f"{most}, or the algorithm {Algorithm.FIXED_WINDOW.value} for more"
 
     def _unreadable(self, text: str) -> ValueError:
         if self.measure is Measure.MONEY:

@@ -55,8 +55,8 @@ class Limiter:
         self, policy: Policy, tenant: Tenant, questions: Sequence[Question]
     ) -> Decision:
         """Decide as `check` does, where the limits were found already."""
-        decision = await self._decide(policy, tenant, questions, consume=True)
-        self._observe(tenant, questions, decision)
+        charges, decision = await self._decide(policy, tenant, questions, consume=True)
+        self._observe(tenant, questions, charges, decision)
         return decision
 
     async def peek(self, tenant: Tenant, acts: Sequence[Act]) -> Decision:
@@ -69,7 +69,8 @@ class Limiter:
         self, policy: Policy, tenant: Tenant, questions: Sequence[Question]
     ) -> Decision:
         """Decide as `peek` does, where the limits were found already."""
-        return await self._decide(policy, tenant, questions, consume=False)
+        _, decision = await self._decide(policy, tenant, questions, consume=False)
+        return decision
 
     async def check_each(self, tenant: Tenant, acts: Sequence[Act]) -> Sequence[Decision]:
         """Decide acts that do not depend on each other, and consume for those that are allowed."""
@@ -118,7 +119,7 @@ class Limiter:
 
     async def _decide(
         self, policy: Policy, tenant: Tenant, questions: Sequence[Question], *, consume: bool
-    ) -> Decision:
+    ) -> tuple[Sequence[Charge], Decision]:
         if len(questions) == 1:
             charges: Sequence[Charge] = charges_of(tenant, questions[0])
         else:
@@ -126,7 +127,12 @@ class Limiter:
                 [charge for question in questions for charge in charges_of(tenant, question)]
             )
         verdicts = await self._store.decide(charges, consume=consume) if charges else ()
-        return self._decision(policy.version, questions[0], charges, verdicts)
+        decision = self._decision(policy.version, questions[0], charges, verdicts)
+        if len(questions) > 1:
+            number = _deciding(questions, charges, decision)
+            _, match, source = questions[number]
+            decision = decision._replace(plan=match.plan, plan_source=source, act=number)
+        return charges, decision
 
     def _decision(
         self,
@@ -145,26 +151,49 @@ class Limiter:
             policy_version=version,
         )
 
-    def _observe(self, tenant: Tenant, questions: Sequence[Question], decision: Decision) -> None:
+    def _observe(
+        self,
+        tenant: Tenant,
+        questions: Sequence[Question],
+        charges: Sequence[Charge],
+        decision: Decision,
+    ) -> None:
         """Tell of each act that went ahead, or of the one that kept all from it."""
         if len(questions) == 1:
             self._observer.record(tenant, questions[0].act, decision)
             return
-        for question in questions:
-            name = question.match.rule.name
-            if decision.allowed or name == decision.rule:
-                own = tuple(state for state in decision.states if state.rule.name == name)
-                alone = decided(
-                    name,
-                    question.match.plan,
-                    question.source,
-                    own,
-                    decided_at=decision.decided_at,
-                    policy_version=decision.policy_version,
-                )
-                self._observer.record(tenant, question.act, alone)
-                if not decision.allowed:
-                    return
+        for question in questions if decision.allowed else (questions[decision.act],):
+            own = tuple(
+                state
+                for charge, state in zip(charges, decision.states, strict=True)
+                if _is_of(question, charge)
+            )
+            alone = decided(
+                question.match.rule.name,
+                question.match.plan,
+                question.source,
+                own,
+                decided_at=decision.decided_at,
+                policy_version=decision.policy_version,
+            )
+            self._observer.record(tenant, question.act, alone)
+
+
+def _deciding(questions: Sequence[Question], charges: Sequence[Charge], decision: Decision) -> int:
+    """Return the number of the act whose limit decided; of the first where all are unlimited."""
+    for charge, state in zip(charges, decision.states, strict=True):
+        if state is decision.state:
+            return next(
+                number
+                for number, question in enumerate(questions)
+                if _is_of(question, charge) and charge.limit in question.match.limits
+            )
+    return 0
+
+
+def _is_of(question: Question, charge: Charge) -> bool:
+    same_rule = question.match.rule.name == charge.rule.name
+    return same_rule and question.act.subject == charge.subject
 
 
 def states_of(charges: Sequence[Charge], verdicts: Sequence[Verdict]) -> tuple[LimitState, ...]:

@@ -58,9 +58,18 @@ class LocalCounters:
         return list(self._states)
 
     def decide(
-        self, charges: Sequence[Charge], *, consume: bool, now: int, replicas: int
+        self,
+        charges: Sequence[Charge],
+        *,
+        consume: bool,
+        now: int,
+        replicas: int,
+        most: int | None = None,
     ) -> Decided:
-        """Decide all or nothing; rules in shadow keep nobody from anything."""
+        """Decide all or nothing; rules in shadow keep nobody from anything.
+
+        Of each charge no more than `most` is consumed, if that is given.
+        """
         verdicts = [self._look(charge, now, replicas) for charge in charges]
         admitted = all(
             verdict.admits or charge.rule.shadow
@@ -71,8 +80,9 @@ class LocalCounters:
         consumed = []
         for n, charge in enumerate(charges):
             if verdicts[n].admits:
-                verdicts[n] = self._consume(charge, now, replicas)
-                consumed.append(charge)
+                part = charge if most is None else charge._replace(cost=min(charge.cost, most))
+                verdicts[n] = self._consume(part, now, replicas)
+                consumed.append(part)
         return Decided(verdicts, consumed)
 
     def charge(self, charges: Sequence[Charge], *, now: int, replicas: int) -> Sequence[Verdict]:

@@ -60,6 +60,11 @@ class LocalLeases:
             self._holders.pop(name.holder, None)
         return released
 
+    def drop(self, holder: Holder, *, now: int) -> bool:
+        """Forget all that a subject holds; returns whether that was anything."""
+        holders = self._holders.pop(holder, None)
+        return holders is not None and holders.alive(now) > 0
+
     def forget(self, holder: Holder, holders: Holders) -> None:
         """Forget what was held, unless it has changed meanwhile."""
         if self._holders.get(holder) is holders:

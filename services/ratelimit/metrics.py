@@ -39,10 +39,6 @@ ai_usage_waiting = Gauge(
 ai_usage_lost = Counter(
     "mainstay_ratelimit_ai_usage_lost_total", "AI calls that PostgreSQL will never hold."
 )
-ai_charges_lost = Counter(
-    "mainstay_ratelimit_ai_charges_lost_total",
-    "AI calls that were not charged to their budgets, because the counters could not be reached.",
-)
 
 
 class PrometheusEvidence:

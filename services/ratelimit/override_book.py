@@ -18,6 +18,9 @@ FORGOTTEN_AFTER = DAY // 2
 One that was ended early is deleted from the database a day later, and nobody would hear of its end.
 """
 
+SWEPT_FROM = 1_000
+"""Overrides from which on those that have ended are looked for."""
+
 _Key = tuple[Tenant, str, str]
 _Stored = dict[_Key, StoredOverride]
 
@@ -42,6 +45,7 @@ class OverrideBook:
         self._read: dict[_Key, _Read] = {}
         self._revision = 0
         self._loaded_at = 0
+        self._sweep_at = SWEPT_FROM
 
     def find(self, tenant: Tenant, rule: str, subject: str) -> Override | None:
         """Return the override of a subject on a rule, if it has one that has not ended."""
@@ -66,7 +70,12 @@ class OverrideBook:
     ) -> Override | None:
         """Return what an override means under a policy that need not be in force."""
         stored = self._stored.get((tenant, rule, subject))
-        return None if stored is None else _meaning(stored, policy)
+        if stored is None or stored.expires_at <= self._now_us():
+            return None
+        try:
+            return stored.read(policy.rule(rule))
+        except (NotFoundError, ValueError):
+            return None  # as it will be left out, should the policy come into force
 
     async def load(self) -> None:
         """Take over what was changed; raises DatabaseError."""
@@ -74,7 +83,20 @@ class OverrideBook:
         if now - self._loaded_at > FORGOTTEN_AFTER or not await self._follow(now):
             await self._load_all(now)
         self._loaded_at = now
+        self._sweep(now)
         overrides_held.set(len(self._stored))
+
+    def _sweep(self, now: int) -> None:
+        """Let go of what has ended and was never looked for again, whenever there is twice as much.
+
+        A tenant may have many at a time, and any number one after the other.
+        """
+        if len(self._stored) < self._sweep_at:
+            return
+        for key in [key for key, stored in self._stored.items() if stored.expires_at <= now]:
+            del self._stored[key]
+            self._read.pop(key, None)
+        self._sweep_at = max(SWEPT_FROM, 2 * len(self._stored))
 
     async def _follow(self, now: int) -> bool:
         """Take over what was changed; False where that cannot be told."""

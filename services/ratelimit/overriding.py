@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from services.ratelimit.act import mistake_in
 from services.ratelimit.audit import Actor
-from services.ratelimit.checks import reason_fault, refuse, text_fault
+from services.ratelimit.checks import MAX_NAME, reason_fault, refuse, text_fault
 from services.ratelimit.limit_grammar import LimitGrammar
 from services.ratelimit.overrides import Override
 from services.ratelimit.paging import Page
@@ -162,7 +162,7 @@ class Overriding:
         refuse(
             {
                 "subject": mistake_in(key.subject),
-                "rule": None if key.rule else "is empty; ListOverrides names it",
+                "rule": text_fault(key.rule, MAX_NAME),
                 "reason": reason_fault(reason, required=False),
             }
         )
@@ -175,6 +175,12 @@ class Overriding:
         self, tenant: Tenant, page: Page, *, subject: str, rule: str
     ) -> tuple[Sequence[Override], bool]:
         """Return some overrides by subject and rule, and whether there are more."""
+        refuse(
+            {
+                "subject": mistake_in(subject) if subject else None,
+                "rule": text_fault(rule, MAX_NAME, required=False),
+            }
+        )
         stored = await self._store.page(tenant, page, subject=subject, rule=rule)
         return [each.read(None) for each in stored[: page.size]], len(stored) > page.size
 

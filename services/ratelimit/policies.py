@@ -145,8 +145,10 @@ class PoliciesInForce:
         return created
 
     async def _offer_file(self) -> bool:
-        created = await self._store.offer_file(self._file.text)
-        self._offered = True
+        text = self._file.text
+        created = await self._store.offer_file(text)
+        # Two offer it, this one and whoever follows the file, which may have changed meanwhile.
+        self._offered = text == self._file.text
         return created is not None
 
     def _take(self, policy: Policy) -> None:

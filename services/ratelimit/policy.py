@@ -18,8 +18,10 @@ CATCH_ALL = "*"
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 
-# Counters have 32 bits, and a ring stores its window in 24 bits of seconds.
+# Counters have 32 bits, and a ring stores its window in 24 bits of seconds. A fixed window is a
+# single counter, which has as many as a Lua number holds exactly.
 MAX_QUOTA = 2**32 - 1
+MAX_FIXED_QUOTA = 2**53 - 1
 MAX_WINDOW = 186 * DAY
 
 _MOST_MATCHES = 8192

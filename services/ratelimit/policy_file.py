@@ -9,7 +9,7 @@ from services.ratelimit.envoy_file import read_envoy
 from services.ratelimit.envoy_policy import EnvoyDomain
 from services.ratelimit.policy import FailureMode, Kind, Plan, Policy, Rule
 from services.ratelimit.prices_file import read_prices
-from services.ratelimit.rules_file import NAME, NO_NAME, SECTIONS, RulesReader, one_of
+from services.ratelimit.rules_file import MAX_PLANS, NAME, NO_NAME, SECTIONS, RulesReader, one_of
 from shared.policy_file import Mistake, PolicyReader, read_policy_text
 
 WHAT = "rate limit policy"
@@ -73,6 +73,8 @@ def _plans(reader: PolicyReader, node: yaml.Node) -> Iterator[Plan]:
     plans = reader.fields(node, "plans")
     if not plans:
         reader.note(node, "plans", "names no plan; leave it out where there are none")
+    elif len(plans) > MAX_PLANS:
+        reader.note(node, "plans", f"names {len(plans):,} plans; write at most {MAX_PLANS}")
     for name, body in plans.items():
         path = f"plans.{name}"
         if not NAME.fullmatch(name):

@@ -1,22 +1,17 @@
 """The use case: the policy and its versions, by call."""
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from mainstay.errors import NotFoundError, ValidationError
+from mainstay.errors import DatabaseError, NotFoundError, PreconditionError
 from services.ratelimit.audit import Actor
 from services.ratelimit.checks import reason_fault, refuse
 from services.ratelimit.paging import Page
 from services.ratelimit.policy import Policy
-from services.ratelimit.policy_file import MAX_TEXT_BYTES, Mistakes, read_policy
+from services.ratelimit.policy_reading import PolicyReading, policy_text_fault
 from shared.rpc.call import Tenant
-
-# Errors travel in headers, which are short.
-_MAX_MISTAKES = 20
-_MAX_MISTAKE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +77,13 @@ class PolicyDraft(NamedTuple):
     details: Mapping[str, int] = {}
 
 
+class InUse(NamedTuple):
+    """What of a policy is in use, over all tenants: overrides by rule, subjects by plan."""
+
+    overrides: Mapping[str, int]
+    plans: Mapping[str, int]
+
+
 class VersionStore(Protocol):
     """Keeps the versions. Every method raises DatabaseError, or PreconditionError without one."""
 
@@ -102,6 +104,10 @@ class VersionStore(Protocol):
 
         Raises ConflictError (`ETAG_MISMATCH`) when another version is the newest than expected.
         """
+        ...
+
+    async def in_use(self) -> InUse:
+        """Return which rules have overrides and which plans have subjects."""
         ...
 
     async def offer_file(self, text: str) -> PolicyVersion | None:
@@ -130,22 +136,27 @@ class InForce(Protocol):
 class PolicyVersions:
     """Puts, shows and lists the versions of the policy, and goes back to earlier ones."""
 
-    def __init__(self, store: VersionStore, in_force: InForce) -> None:
+    def __init__(self, store: VersionStore, in_force: InForce, reading: PolicyReading) -> None:
         self._store = store
         self._in_force = in_force
+        self._reading = reading
 
     async def put(
         self, tenant: Tenant, text: str, *, reason: str, expected: int | None, actor: Actor
-    ) -> PolicyVersion:
-        """Put a text in force; raises ValidationError (`POLICY_REFUSED`) for one with mistakes."""
-        refuse({"text": _text_fault(text), "reason": reason_fault(reason, required=True)})
-        await _check(text)
-        draft = PolicyDraft(text, reason, expected, "put_policy")
-        return await self._put(tenant, draft, actor)
+    ) -> tuple[PolicyVersion, Sequence[str]]:
+        """Put a text in force; returns its version, and what it leaves without effect.
 
-    async def validate(self, text: str) -> None:
-        """Raise as `put` would for a text with mistakes."""
-        await checked_policy(text)
+        Raises ValidationError (`POLICY_REFUSED`) for a text with mistakes.
+        """
+        refuse({"text": policy_text_fault(text), "reason": reason_fault(reason, required=True)})
+        policy = await self._reading.read(text)
+        draft = PolicyDraft(text, reason, expected, "put_policy")
+        version = await self._put(tenant, draft, actor)
+        return version, await self._warnings(policy)
+
+    async def validate(self, text: str) -> Sequence[str]:
+        """Return what a text would leave without effect; raises as `put` for one with mistakes."""
+        return await self._warnings(await self._reading.read(text))
 
     async def find(self, version: int | None) -> Found:
         """Return a version; the one in force when none is named."""
@@ -171,9 +182,15 @@ class PolicyVersions:
         stored = await self._store.find(version)
         if stored is None:
             raise _not_found(version)
-        await _check(stored.text)
+        await self._reading.read(stored.text)
         draft = PolicyDraft(stored.text, reason, None, "roll_back_policy", {"to_version": version})
         return await self._put(tenant, draft, actor)
+
+    async def _warnings(self, policy: Policy) -> Sequence[str]:
+        try:
+            return warnings_of(policy, await self._store.in_use())
+        except (DatabaseError, PreconditionError):
+            return ()  # what was put is put, and a text is as valid without
 
     async def _put(self, tenant: Tenant, draft: PolicyDraft, actor: Actor) -> PolicyVersion:
         version = await self._store.put(tenant, draft, actor)
@@ -181,47 +198,26 @@ class PolicyVersions:
         return version
 
 
-async def checked_policy(text: str) -> Policy:
-    """Return the policy that a caller wrote; raises ValidationError for one with mistakes."""
-    refuse({"text": _text_fault(text)})
-    return await _check(text)
+def warnings_of(policy: Policy, in_use: InUse) -> Sequence[str]:
+    """Return what a policy leaves without effect, in sentences."""
+    rules = {rule.name for rule in policy.rules}
+    return [
+        *(
+            f"rule {rule} is not in this policy; overrides on it: {count}"
+            for rule, count in sorted(in_use.overrides.items())
+            if rule not in rules
+        ),
+        *(
+            f"plan {plan} is not in this policy; subjects on it, now on none: {count}"
+            for plan, count in sorted(in_use.plans.items())
+            if not policy.knows_plan(plan)
+        ),
+    ]
 
 
 def digest_of(text: str) -> str:
     """Return what tells a text from others."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-async def _check(text: str) -> Policy:
-    # A thread, because reading a megabyte of YAML takes seconds.
-    policy = await asyncio.to_thread(read_policy, text)
-    if isinstance(policy, Policy):
-        return policy
-    raise _refused(policy)
-
-
-def _refused(mistakes: Mistakes) -> ValidationError:
-    fields: dict[str, str] = {}
-    for mistake in mistakes[:_MAX_MISTAKES]:
-        said = f"line {mistake.line}: {mistake.what}"[:_MAX_MISTAKE_CHARACTERS]
-        field = mistake.field[:_MAX_MISTAKE_CHARACTERS] or "text"
-        fields[field] = f"{fields[field]}; {said}" if field in fields else said
-    more = len(mistakes) - _MAX_MISTAKES
-    sentence = "\n  ".join(
-        ["the policy is refused:", *(f"{field} {what}" for field, what in fields.items())]
-    )
-    return ValidationError(
-        f"{sentence}\n  and {more:,} more mistakes" if more > 0 else sentence,
-        fields=fields,
-        reason="POLICY_REFUSED",
-    )
-
-
-def _text_fault(text: str) -> str | None:
-    size = len(text.encode())
-    if 1 <= size <= MAX_TEXT_BYTES and "\0" not in text:
-        return None
-    return f"has {size:,} bytes, or a NUL among them; give 1 to {MAX_TEXT_BYTES:,} bytes of YAML"
 
 
 def _version_fault(version: int) -> str | None:

@@ -67,7 +67,8 @@ class PostgresOverrides:
 
         async def work(connection: Connection) -> bool:
             if await _find(connection, key) is None:
-                return False
+                # Or was it this very call, whose commit or answer got lost?
+                return await _ended_by(connection, key, actor)
             revision = await bump(connection, OVERRIDES)
             limits = await connection.fetchval(
                 _QUERIES["end_override"], tenant, subject, rule, revision, actor.request_id
@@ -113,6 +114,12 @@ async def _find(connection: Connection, key: OverrideKey) -> Mapping[str, Any] |
         _QUERIES["find_override"], tenant, subject, rule
     )
     return row
+
+
+async def _ended_by(connection: Connection, key: OverrideKey, actor: Actor) -> bool:
+    tenant, rule, subject = key
+    arguments = (tenant, subject, rule, actor.request_id)
+    return bool(await connection.fetchval(_QUERIES["ended_by"], *arguments))
 
 
 def _is_repeated(known: Mapping[str, Any], draft: OverrideDraft, actor: Actor) -> bool:

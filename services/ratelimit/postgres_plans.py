@@ -45,7 +45,7 @@ class PostgresPlans:
                 connection,
                 tenant,
                 actor,
-                action="AssignPlan",
+                action="assign_plan",
                 target=wish.subject,
                 reason=wish.reason,
                 details={"plan": wish.plan, "before": known["plan"] if known else ""},

@@ -1,6 +1,7 @@
 """The versions of the policy in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
+from socket import gethostname
 from typing import Any
 
 from mainstay.errors import ConflictError
@@ -9,6 +10,7 @@ from services.ratelimit.audit import Actor
 from services.ratelimit.database import Database
 from services.ratelimit.paging import Page
 from services.ratelimit.policy_versions import (
+    InUse,
     PolicyDraft,
     PolicyVersion,
     StoredPolicy,
@@ -63,8 +65,17 @@ class PostgresPolicies:
 
         return await self._database.run(tenant, work)
 
+    async def in_use(self) -> InUse:
+        async def work(connection: Connection) -> InUse:
+            rules = await connection.fetch(_QUERIES["count_overrides_by_rule"])
+            plans = await connection.fetch(_QUERIES["count_assignments_by_plan"])
+            return InUse(dict(map(tuple, rules)), dict(map(tuple, plans)))
+
+        return await self._database.run(ALL_TENANTS, work)
+
     async def offer_file(self, text: str) -> PolicyVersion | None:
-        draft = PolicyDraft(text, "the file was changed", None, "load_policy")
+        reason = f"the file on {gethostname()} says something else"
+        draft = PolicyDraft(text, reason, None, "load_policy")
         actor = Actor(_FILE, "")
 
         async def work(connection: Connection) -> PolicyVersion | None:

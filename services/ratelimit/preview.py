@@ -120,8 +120,9 @@ class _Judge:
         rule = match.rule.name
         for admitted in range(count if limits else 0):
             if not self._admits(rule, limits, check):
-                # The others come at the same moment and find the same.
-                return 0 if match.rule.shadow else count - admitted, rule
+                # The others come at the same moment and find the same. A rule in shadow is judged
+                # as if it were not: what it would do is what a preview is asked for.
+                return count - admitted, rule
         return 0, rule
 
     def _admits(self, rule: str, limits: Limits, check: RecordedCheck) -> bool:

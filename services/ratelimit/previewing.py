@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from services.ratelimit.checks import refuse
 from services.ratelimit.policy import SECOND
-from services.ratelimit.policy_versions import checked_policy
+from services.ratelimit.policy_reading import PolicyReading, policy_text_fault
 from services.ratelimit.ports import NowUs, Policies
 from services.ratelimit.preview import OverridesUnder, Preview, Replay
 from services.ratelimit.traffic import RANKS, Batch, Checks, RecordedCheck, Sample
+from services.ratelimit.turns import Turns
 from shared.rpc.call import Tenant
 
 MAX_WINDOW = 900 * SECOND
@@ -50,22 +51,42 @@ class Previewing:
     """Replays recent checks of a tenant against a policy that is not in force."""
 
     def __init__(
-        self, *, policies: Policies, traffic: Traffic, overrides: OverridesUnder, now_us: NowUs
+        self,
+        *,
+        policies: Policies,
+        reading: PolicyReading,
+        traffic: Traffic,
+        overrides: OverridesUnder,
+        write_recent: Callable[[], Awaitable[None]],
+        now_us: NowUs,
     ) -> None:
         self._policies = policies
+        self._reading = reading
         self._traffic = traffic
         self._overrides = overrides
+        self._write_recent = write_recent
         self._now_us = now_us
-        self._one_at_a_time = asyncio.Lock()
+        self._turns = Turns("a preview")
 
     async def preview(self, tenant: Tenant, text: str, *, window: int) -> Previewed:
-        """Tell what a policy would change; raises ValidationError for one with mistakes."""
+        """Tell what a policy would change.
+
+        Raises ValidationError for one with mistakes, and UnavailableError (`OVERLOADED`) while too
+        many wait for their turn.
+        """
         whole = window % SECOND == 0 and SECOND <= window <= MAX_WINDOW
         refuse(
-            {"window": None if whole else "is not whole seconds up to 15 minutes; give 1s to 900s"}
+            {
+                "text": policy_text_fault(text),
+                "window": None
+                if whole
+                else "is not whole seconds up to 15 minutes; give 1s to 900s",
+            }
         )
-        policy = await checked_policy(text)
-        async with self._one_at_a_time:
+        async with self._turns:
+            policy = await self._reading.read(text)
+            # What this replica saw a moment ago belongs to it.
+            await self._write_recent()
             sample, since = await self._recorded(tenant, self._now_us() - window)
             replay = Replay(self._policies.current, policy, self._overrides)
             await _run(replay, sample)

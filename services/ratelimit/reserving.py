@@ -6,10 +6,10 @@ from typing import NamedTuple
 from services.ratelimit.act import Act
 from services.ratelimit.checks import range_fault, refuse
 from services.ratelimit.decision import Decision, capacity, decided
-from services.ratelimit.lending_ports import Reservations
+from services.ratelimit.lending_ports import LendingStore, Reservations
 from services.ratelimit.limiter import Question, charges_of, states_of
 from services.ratelimit.policy import MAX_WINDOW, NO_PLAN, SECOND, Limits, Policy
-from services.ratelimit.ports import Charge, CounterStore, DecisionObserver, NowUs, Policies
+from services.ratelimit.ports import Charge, DecisionObserver, NowUs, Policies
 from services.ratelimit.reservation import Held, Share, held, read_share_token, share_token
 from services.ratelimit.resolving import Resolver
 from services.ratelimit.verdict import Verdict
@@ -46,7 +46,7 @@ class Reserving:
         *,
         policies: Policies,
         resolver: Resolver,
-        store: CounterStore,
+        store: LendingStore,
         reservations: Reservations,
         observer: DecisionObserver,
         now_us: NowUs,
@@ -113,7 +113,7 @@ class Reserving:
         """
         for left in reversed(range(ATTEMPTS)):
             charges = charges_of(tenant, question)
-            verdicts = await self._store.decide(charges, consume=True) if charges else ()
+            verdicts = await self._store.lend(charges, least=least) if charges else ()
             wanted = question.act.cost
             room = _room(charges, verdicts)
             if room is None or wanted == least:

@@ -1,6 +1,7 @@
 """The use case: forgetting what a subject consumed."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from services.ratelimit import audit
 from services.ratelimit.audit import Actor
@@ -11,12 +12,23 @@ from shared.postgres.pool import Connection
 from shared.rpc.call import Tenant
 
 
-class Resetting:
-    """Deletes counters, and has it on record before."""
+class HeldHere(Protocol):
+    """Leases that this replica granted while the counters could not be reached."""
 
-    def __init__(self, *, policies: Policies, store: CounterStore, database: Database) -> None:
+    def forget(self, tenant: Tenant, rules: Sequence[str], subject: str) -> Sequence[str]:
+        """Forget what a subject holds; returns the rules of which that was something."""
+        ...
+
+
+class Resetting:
+    """Deletes counters and leases, and has it on record."""
+
+    def __init__(
+        self, *, policies: Policies, store: CounterStore, leases: HeldHere, database: Database
+    ) -> None:
         self._policies = policies
         self._store = store
+        self._leases = leases
         self._database = database
 
     async def reset(
@@ -29,7 +41,7 @@ class Resetting:
         reason: str,
         actor: Actor,
     ) -> Sequence[str]:
-        """Forget the subject's counters of an endpoint, of a rule, or with neither of all rules.
+        """Forget what the subject has of an endpoint, of a rule, or with neither of all rules.
 
         Returns the rules of which something was forgotten. Raises NotFoundError for a rule that
         there is not, RateLimitStoreError while the counters cannot be reached, and DatabaseError
@@ -42,9 +54,12 @@ class Resetting:
             rules = _covering(policy, tenant, endpoint)
         else:
             rules = policy.rules
-        names = [each.name for each in rules]
+        if not self._database.present:
+            forgotten = await self._forget(tenant, rules, subject)
+            audit.tell(tenant, actor, action="reset", target=subject, reason=reason)
+            return forgotten
 
-        async def write(connection: Connection) -> None:
+        async def work(connection: Connection) -> Sequence[str]:
             await audit.write(
                 connection,
                 tenant,
@@ -52,14 +67,19 @@ class Resetting:
                 action="reset",
                 target=subject,
                 reason=reason,
-                details={"rules": names},
+                details={"rules": [each.name for each in rules]},
             )
+            # Within the transaction: what could not be forgotten is not on record either.
+            return await self._forget(tenant, rules, subject)
 
-        if self._database.present:
-            await self._database.run(tenant, write)
-        else:
-            audit.tell(tenant, actor, action="reset", target=subject, reason=reason)
-        return await self._store.reset(tenant, rules, subject)
+        return await self._database.run(tenant, work)
+
+    async def _forget(self, tenant: Tenant, rules: Sequence[Rule], subject: str) -> Sequence[str]:
+        names = [each.name for each in rules]
+        # Leases first, or they would be on their way to Redis while it forgets.
+        forgotten = {*self._leases.forget(tenant, names, subject)}
+        forgotten.update(await self._store.reset(tenant, rules, subject))
+        return [name for name in names if name in forgotten]
 
 
 def _covering(policy: Policy, tenant: Tenant, endpoint: str) -> Sequence[Rule]:

@@ -17,7 +17,7 @@ class Standing(NamedTuple):
 
 
 _NONE = Standing(NO_PLAN, PlanSource.NONE)
-_UNKNOWN = Standing(NO_PLAN, PlanSource.UNKNOWN)
+_REMOVED = Standing(NO_PLAN, PlanSource.REMOVED)
 
 
 class Resolver:
@@ -67,5 +67,5 @@ def _standing(policy: Policy, assigned: AssignedPlan) -> Standing:
     if not assigned.plan:
         return _NONE
     if not policy.knows_plan(assigned.plan):
-        return _UNKNOWN  # the policy no longer has it
+        return _REMOVED
     return Standing(assigned.plan, PlanSource.ASSIGNED)

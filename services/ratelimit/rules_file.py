@@ -27,6 +27,9 @@ from shared.policy_file import PolicyReader
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 NO_NAME = "is no name; write a-z 0-9 _, at most 64"
 
+MAX_PLANS = 100
+"""Of a policy: each is named by every rule that knows plans."""
+
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BURST = re.compile(r"[0-9]{1,10}")
 _MAX_ZONE = 64
@@ -100,6 +103,12 @@ class RulesReader:
         """
         named = dict.fromkeys(plan for part in self._complete for plan in part.plans)
         known = [*(declared or named)]
+        if len(known) > MAX_PLANS:
+            if not declared:
+                part = self._complete[0]
+                what = f"and those of the other limits name {len(known):,} plans in all; "
+                self._reader.note(part.node, part.path, f"{what}write at most {MAX_PLANS}")
+            return known[:MAX_PLANS]
         for part in (*self._complete, *self._partial):
             if strange := [plan for plan in part.plans if plan not in known]:
                 where = "`plans` does not declare" if declared else "no rule names"

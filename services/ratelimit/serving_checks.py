@@ -62,7 +62,7 @@ class CheckMethods:
     async def Enforce(self, request: pb.EnforceRequest, context: object) -> pb.EnforceResponse:
         acts = parsing.acts_together(request)
         decision = await self.limiter.check(current_call().tenant, acts)
-        raise_denied(decision, acts[0].subject)
+        raise_denied(decision, acts[decision.act].subject)
         return pb.EnforceResponse(decision=decision_message(decision))
 
     async def Refund(self, request: pb.RefundRequest, context: object) -> pb.RefundResponse:
@@ -87,9 +87,10 @@ class CheckMethods:
             {
                 "subject": mistake_in(request.subject),
                 "reason": reason_fault(request.reason, required=False),
+                # An empty one must not pass for everything.
                 "target": None
-                if request.WhichOneof("target")
-                else "is missing; give endpoint or rule",
+                if request.endpoint or request.rule or request.everything
+                else "is missing; give an endpoint, a rule, or everything",
             }
         )
         call = current_call()

@@ -127,7 +127,9 @@ def _code(*, over_limit: bool) -> pb.RateLimitResponse.Code.ValueType:
 
 def _current_limit(state: LimitState) -> pb.RateLimitResponse.RateLimit:
     unit, multiple = _unit(state.limit)
-    limit = _RateLimit(requests_per_unit=state.limit.quota, unit=unit, name=state.rule.name)
+    limit = _RateLimit(
+        requests_per_unit=min(state.limit.quota, _MAX_UINT32), unit=unit, name=state.rule.name
+    )
     if multiple > 1:
         limit.unit_multiplier.CopyFrom(UInt32Value(value=multiple))
     return limit

@@ -47,17 +47,16 @@ class PolicyMethods:
         self, request: pb.PutPolicyRequest, context: object
     ) -> pb.PutPolicyResponse:
         if request.validate_only:
-            await self.policy_versions.validate(request.text)
-            return pb.PutPolicyResponse()
+            return pb.PutPolicyResponse(warnings=await self.policy_versions.validate(request.text))
         call = current_call()
-        version = await self.policy_versions.put(
+        version, warnings = await self.policy_versions.put(
             call.tenant,
             request.text,
             reason=request.reason,
             expected=request.expected_version if request.HasField("expected_version") else None,
             actor=parsing.actor(call),
         )
-        return pb.PutPolicyResponse(version=_version(version, version.version))
+        return pb.PutPolicyResponse(version=_version(version, version.version), warnings=warnings)
 
     async def PreviewPolicy(
         self, request: pb.PreviewPolicyRequest, context: object
@@ -128,6 +127,8 @@ def _rule(listed: ListedRule) -> pb.Rule:
         ),
         on_failure=FAILURE_MODES[rule.on_failure],
         shadow=rule.shadow,
+        burst=max((limit.burst for limit in rule.default), default=0),
+        time_zone=next((it.time_zone for it in rule.default if it.calendar is not None), ""),
     )
 
 

@@ -23,7 +23,7 @@ def store_error(error: UnavailableError | RedisReplyError) -> RateLimitStoreErro
 
 def _unusable(cause: str, *, retry_after: float | None = None) -> RateLimitStoreError:
     return RateLimitStoreError(
-        "the counters of the rate limits cannot be used; decide whether to let the request pass",
+        "the counters of the rate limits cannot be reached; retry with backoff",
         metadata={"dependency": "redis", "cause": cause},
         retry_after=retry_after,
     )

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
-from mainstay.context import new_request_id
+from mainstay.context import REQUEST_ID_PATTERN, TRACEPARENT_PATTERN, new_request_id
 from mainstay.errors import ValidationError
 from shared.rpc.call import ALL_TENANTS, DEFAULT_TENANT, Tenant
 
@@ -15,13 +15,6 @@ TENANT = "x-mainstay-tenant"
 MAX_METADATA_BYTES = 16 * 1024
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# Printable ASCII without space and quotes: safe in a log line, a header and a shell.
-_REQUEST_ID = re.compile(r"[!#-&(-~]{1,128}")
-
-# W3C Trace Context; the zeros and version ff mean "none".
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
 
 
 class CallMetadata(NamedTuple):
@@ -43,10 +36,10 @@ def read_metadata(pairs: Sequence[tuple[str, str]]) -> CallMetadata:
     found = dict(pairs)
     request_id = found.get(REQUEST_ID, "")
     traceparent = found.get("traceparent", "")
-    traced = bool(traceparent) and _TRACEPARENT.fullmatch(traceparent) is not None
+    traced = bool(traceparent) and TRACEPARENT_PATTERN.fullmatch(traceparent) is not None
     # By position: names would cost every call as much as reading does.
     return CallMetadata(
-        request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
+        request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else new_request_id(),
         found.get(TENANT, ""),
         traceparent if traced else "",
         found.get("tracestate", "") if traced else "",

@@ -12,7 +12,24 @@ from cli.embedded.redis import RedisServer
 from mainstay.errors import PreconditionError, RateLimitStoreError
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 from services.ratelimit.act import Act
-from tests.integration.ratelimit.lending.lender import ACME, ANN, MINUTE, Lender, lender
+from services.ratelimit.audit import Actor
+from services.ratelimit.database import Database
+from services.ratelimit.degrading_leases import DegradingLeases
+from services.ratelimit.lending_ports import Holder, LeaseName
+from services.ratelimit.ports import Charge
+from services.ratelimit.redis_counters import RedisCounterStore
+from services.ratelimit.redis_leases import RedisLeases
+from services.ratelimit.resetting import Resetting
+from shared.redis.clock import StoreClock
+from tests.integration.ratelimit.lending.lender import (
+    ACME,
+    ANN,
+    MINUTE,
+    VIDEO,
+    Lender,
+    lender,
+    places,
+)
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -153,6 +170,19 @@ class TestWhileRedisIsAway:
         assert pb.OUTCOME_ALLOWED == answer.decision.outcome
         assert (True, False) == (answer.decision.degraded, answer.HasField("reservation"))
 
+    async def test_of_a_share_that_cannot_be_made_only_the_least_is_consumed(
+        self, replicas: list[Lender], private_redis: RedisServer
+    ) -> None:
+        """That much is granted, and nobody could give back the rest."""
+        here, _ = replicas
+        await private_redis.kill()
+        await until_noticed(replicas)
+        first = (await here.reserve(40)).decision.limit
+        second = (await here.reserve(40, min_amount=5)).decision.limit
+
+        assert first.remaining in {100 // replicas - 1 for replicas in (1, 2)}
+        assert first.remaining - 5 == second.remaining
+
 
 class TestWhenRedisIsBack:
     async def test_what_was_given_out_meanwhile_counts_for_everybody(
@@ -212,6 +242,21 @@ class TestWhenRedisIsBack:
         assert lease.token
         assert answer.decision.limit.remaining == 1
 
+    async def test_a_replica_that_stops_leaves_none_behind(
+        self, replicas: list[Lender], private_redis: RedisServer
+    ) -> None:
+        """Also when Redis has only just come back."""
+        here, _ = replicas
+        async with lender(private_redis.url, replicas=3, redis_timeout=0.2) as leaving:
+            await private_redis.kill()
+            await until_noticed([*replicas, leaving])
+            token = (await leaving.acquire()).lease.token
+            await private_redis.start()
+            await until_connected(leaving)
+        await until_connected(here)
+
+        assert token == (await here.renew(token)).token
+
     async def test_what_was_given_back_meanwhile_does_not_come_again(
         self, replicas: list[Lender], private_redis: RedisServer
     ) -> None:
@@ -231,6 +276,52 @@ class TestWhenRedisIsBack:
         assert failed.value.reason == "LEASE_LOST"
 
 
+class TestReset:
+    async def test_ends_the_leases_that_are_still_in_memory(
+        self, replicas: list[Lender], private_redis: RedisServer
+    ) -> None:
+        """When Redis is back they do not come again."""
+        here, _ = replicas
+        clock = StoreClock(here.redis)
+        leases = DegradingLeases(
+            RedisLeases(here.redis), replicas=lambda: 1, now_us=clock.now_us
+        )  # hands nothing over by itself
+        resetting = Resetting(
+            policies=here.policies,
+            store=RedisCounterStore(here.redis),
+            leases=leases,
+            database=Database(None),
+        )
+        place = Charge(ACME, VIDEO, 0, ANN, places(3), 1)
+        await private_redis.kill()
+        await until_noticed(replicas)
+        lease = b"a" * 16
+        await leases.acquire(place, lease, MINUTE)
+        held = leases.holders
+        await private_redis.start()
+        await until_connected(here)
+        told = [
+            await resetting.reset(
+                ACME, ANN, endpoint="", rule="video", reason="", actor=Actor("ops", "request-1")
+            )
+            for _ in range(2)
+        ]
+        await leases.hand_over()
+        used = (await leases.look(place)).used
+        renewed = await leases.renew(LeaseName(Holder(ACME, "video", ANN), lease), MINUTE)
+
+        assert 1 == held
+        assert [["video"], []] == told
+        assert (0, None) == (used, renewed)
+
+
+async def until_connected(replica: Lender) -> None:
+    """Return when a replica has reached Redis again."""
+    async with asyncio.timeout(20):
+        while not replica.redis.connected:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+
+
 async def until_noticed_by_asking(replica: Lender) -> None:
     """Return when Redis, which is silent, is given up."""
     async with asyncio.timeout(20):
@@ -239,9 +330,7 @@ async def until_noticed_by_asking(replica: Lender) -> None:
 
 
 async def _acquire_when_reached(replica: Lender) -> pb.AcquireLeaseResponse:
-    async with asyncio.timeout(20):
-        while not replica.redis.connected:  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(0.01)
+    await until_connected(replica)
     return await replica.acquire()
 
 

@@ -137,7 +137,7 @@ class TestInvariants:
 class TestQueries:
     @pytest.fixture
     async def crowded(self, database: asyncpg.Connection) -> asyncpg.Connection:
-        """Fill a day with 50,000 denials of 4 tenants, as many calls, and a month of minutes."""
+        """Fill a day with 50,000 denials of 4 tenants and as many calls, and months of figures."""
         await database.execute(
             "INSERT INTO ratelimit.rate_limit_violations (tenant, subject, rule, endpoint, plan, "
             "reason, shadow, count, start_time, end_time, request_id, limit_text) "
@@ -150,6 +150,14 @@ class TestQueries:
             "INSERT INTO ratelimit.rate_limit_statistics (tenant, rule, plan, minute, allowed) "
             "SELECT 'tenant-' || n % 2, 'chat', '', $1::timestamptz - n / 2 * interval '1 min', 1 "
             "FROM generate_series(0, 85000) AS n ORDER BY n DESC",
+            NOON,
+        )
+        await database.execute(
+            "INSERT INTO ratelimit.rate_limit_statistics_by_hour "
+            "(tenant, rule, plan, hour, allowed) "
+            "SELECT 'tenant-' || n % 4, 'rule-' || n / 4 % 5, '', "
+            "$1::timestamptz - n / 20 * interval '1 hour', 1 "
+            "FROM generate_series(43000, 0, -1) AS n",
             NOON,
         )
         await database.execute(
@@ -183,9 +191,21 @@ class TestQueries:
     ) -> None:
         """Found by time, not by reading all minutes."""
         since = NOON - timedelta(hours=1)
-        plan = await _plan(crowded, EVIDENCE["sum_statistics"], "tenant-1", "", "", since)
+        plan = await _plan(crowded, EVIDENCE["sum_statistics"], "tenant-1", "", "", since, 9)
 
         assert "Seq Scan" not in json.dumps(plan)
+
+    async def test_of_the_figures_of_two_days_read_little_more(
+        self, crowded: asyncpg.Connection
+    ) -> None:
+        """Of ninety: by the hour, and found by time or by tenant."""
+        since = NOON - timedelta(days=2)
+        for tenant in ("tenant-1", "*"):
+            plan = await _plan(
+                crowded, EVIDENCE["sum_statistics_by_hour"], tenant, "", "", since, 9
+            )
+
+            assert "Seq Scan" not in json.dumps(plan)
 
     async def test_of_ai_usage_of_a_subject_read_what_is_its(
         self, crowded: asyncpg.Connection

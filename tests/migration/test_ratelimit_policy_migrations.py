@@ -99,6 +99,7 @@ class TestPlans:
             ("read_overrides", (9_990, 1_000), "overrides_by_revision"),
             ("list_overrides", ("t1", "", "", "s5", "", 101), "overrides_pkey"),
             ("find_override", ("t1", "s5", "api"), "overrides_pkey"),
+            ("count_overrides", ("t1", 10_000), "overrides_pkey"),
             ("newest_version", (), "policy_versions_pkey"),
             ("list_versions", (500, 101), "policy_versions_pkey"),
             ("newest_digest_of_file", (), "policy_versions_of_file"),

@@ -10,7 +10,6 @@
 
 local algorithms = {}
 local floor, ceil = math.floor, math.ceil
-local MAX_COUNT = 4294967295
 
 -- Returns what a counter of another form holds at most.
 local function foreign(text)
@@ -27,8 +26,8 @@ local function foreign(text)
     return now < (newest + 60) * ceil(seconds * 1000000 / 59) and used or 0
   elseif form == 1 then
     local due, _, interval = struct.unpack('<I7I7I7', text)
-    return now < due and math.min(ceil((due - now) / interval), MAX_COUNT) or 0
+    return now < due and ceil((due - now) / interval) or 0
   end
-  local _, last, used = struct.unpack('<I7I7I4', text)
+  local _, last, used = struct.unpack('<I7I7I8', text)
   return now < last and used or 0
 end

@@ -2,10 +2,12 @@
 --
 -- window: the length in microseconds of windows aligned to 1970, or 'begin end' of the one that runs;
 -- quota: how much it may hold.
--- A count is a string of 18 bytes: begin and end of its window, and what it holds.
+-- A count is a string of 22 bytes: begin and end of its window, and what it holds.
+
+local MAX_COUNT = 9007199254740991
 
 local function write_count(key, first, last, used)
-  local text = struct.pack('<I7I7I4', first, last, used)
+  local text = struct.pack('<I7I7I8', first, last, used)
   redis.call('SET', key, text, 'PX', ceil((last - now) / 1000))
 end
 
@@ -21,7 +23,7 @@ algorithms.fixed_window = {
     end
     local text = redis.pcall('GET', key)
     if text and #text % 4 == 2 then
-      local stored_first, stored_last, stored = struct.unpack('<I7I7I4', text)
+      local stored_first, stored_last, stored = struct.unpack('<I7I7I8', text)
       if stored_last > first then
         used = stored
         if stored_first > now and stored_first - now <= last - first then

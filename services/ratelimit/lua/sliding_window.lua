@@ -4,6 +4,8 @@
 -- A ring is a string: index of its newest bucket, running sum and window (12 bytes), then what each
 -- bucket holds, the newest first: 252 bytes at most, so that Redis needs 256 for it.
 
+local MAX_SUM = 4294967295
+
 -- Writes a ring that Redis forgets when nothing of it counts any more: never sooner.
 local function write_ring(key, newest, used, seconds, width, counters)
   local text = struct.pack('<I5I4I3', newest, used, seconds) .. counters
@@ -13,7 +15,7 @@ end
 -- Returns as a ring of this window what another window, another algorithm or nobody has written.
 local function converted(text, seconds, width)
   if type(text) == 'table' or #text % 4 ~= 0 then
-    local used = foreign(text)
+    local used = math.min(foreign(text), MAX_SUM)
     return used > 0 and struct.pack('<I5I4I3I4', floor(now / width), used, seconds, used)
   end
   local newest, _, stored = struct.unpack('<I5I4I3', text)
@@ -101,7 +103,7 @@ algorithms.sliding_window = {
 
   consume = function(ring, cost)
     local newest, used, live = ring.newest, ring.used, ring.live
-    cost = math.min(cost, MAX_COUNT - used)
+    cost = math.min(cost, MAX_SUM - used)
     if cost > 0 then
       local first, counters = cost, ''
       if live > 0 then

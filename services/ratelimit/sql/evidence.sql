@@ -89,40 +89,47 @@ ORDER BY start_time DESC, violation_id DESC
 LIMIT $8::integer
 
 -- name: sum_statistics
--- Returns what was decided since a minute by tenant, rule and plan, those with most denials first.
+-- Returns the sum of what was decided since a minute, and after it up to $5 groups by tenant, rule and
+-- plan, those with most denials first. What only tells that something was dropped is in the sum alone.
 SELECT
     tenant, rule, plan,
-    sum(allowed)::bigint AS allowed,
-    sum(denied)::bigint AS denied,
-    sum(shadow_denied)::bigint AS shadow_denied,
-    sum(degraded)::bigint AS degraded,
-    sum(dropped)::bigint AS dropped
+    coalesce(sum(allowed), 0)::bigint AS allowed,
+    coalesce(sum(denied), 0)::bigint AS denied,
+    coalesce(sum(shadow_denied), 0)::bigint AS shadow_denied,
+    coalesce(sum(degraded), 0)::bigint AS degraded,
+    coalesce(sum(dropped), 0)::bigint AS dropped
 FROM ratelimit.rate_limit_statistics
 WHERE
     ($1::text = '*' OR tenant = $1)
     AND ($2::text = '' OR rule IN ($2, ''))
     AND ($3::text = '' OR plan = $3 OR rule = '')
     AND minute >= $4::timestamptz
-GROUP BY tenant, rule, plan
-ORDER BY denied DESC, shadow_denied DESC, allowed DESC, tenant, rule, plan
+GROUP BY GROUPING SETS ((tenant, rule, plan), ())
+HAVING grouping(tenant) = 1 OR rule <> ''
+ORDER BY
+    grouping(tenant) DESC, denied DESC, shadow_denied DESC, allowed DESC, tenant, rule, plan
+LIMIT $5::bigint + 1
 
 -- name: sum_statistics_by_hour
 -- Returns the same since an hour, from what was summed up by the hour.
 SELECT
     tenant, rule, plan,
-    sum(allowed)::bigint AS allowed,
-    sum(denied)::bigint AS denied,
-    sum(shadow_denied)::bigint AS shadow_denied,
-    sum(degraded)::bigint AS degraded,
-    sum(dropped)::bigint AS dropped
+    coalesce(sum(allowed), 0)::bigint AS allowed,
+    coalesce(sum(denied), 0)::bigint AS denied,
+    coalesce(sum(shadow_denied), 0)::bigint AS shadow_denied,
+    coalesce(sum(degraded), 0)::bigint AS degraded,
+    coalesce(sum(dropped), 0)::bigint AS dropped
 FROM ratelimit.rate_limit_statistics_by_hour
 WHERE
     ($1::text = '*' OR tenant = $1)
     AND ($2::text = '' OR rule IN ($2, ''))
     AND ($3::text = '' OR plan = $3 OR rule = '')
     AND hour >= $4::timestamptz
-GROUP BY tenant, rule, plan
-ORDER BY denied DESC, shadow_denied DESC, allowed DESC, tenant, rule, plan
+GROUP BY GROUPING SETS ((tenant, rule, plan), ())
+HAVING grouping(tenant) = 1 OR rule <> ''
+ORDER BY
+    grouping(tenant) DESC, denied DESC, shadow_denied DESC, allowed DESC, tenant, rule, plan
+LIMIT $5::bigint + 1
 
 -- name: delete_old_evidence
 -- Deletes at most $2 rows of each table that are older than $1, minutes after 30 days at the latest;

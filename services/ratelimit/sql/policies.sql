@@ -15,6 +15,14 @@ INSERT INTO ratelimit.audit_log (
     tenant, principal, request_id, action, target, reason, details
 ) VALUES ($1, $2, $3, $4, $5, $6, $7)
 
+-- name: count_overrides_by_rule
+-- Returns each rule that overrides in force are on, and how many.
+SELECT rule, count(*) FROM ratelimit.overrides WHERE expire_time > now() GROUP BY rule
+
+-- name: count_assignments_by_plan
+-- Returns each plan that subjects are on, and how many.
+SELECT plan, count(*) FROM ratelimit.plan_assignments WHERE plan <> '' GROUP BY plan
+
 -- name: lock_versions
 -- Lets one transaction at a time put a version; who reads waits for nobody.
 LOCK TABLE ratelimit.policy_versions IN SHARE ROW EXCLUSIVE MODE
@@ -105,6 +113,13 @@ RETURNING
 UPDATE ratelimit.overrides SET expire_time = now(), revision = $4, request_id = $5
 WHERE tenant = $1 AND subject = $2 AND rule = $3 AND expire_time > now()
 RETURNING limits
+
+-- name: ended_by
+-- Tells whether the override of tenant $1, subject $2 and rule $3 was ended by the request $4.
+SELECT EXISTS (
+    SELECT 1 FROM ratelimit.overrides
+    WHERE tenant = $1 AND subject = $2 AND rule = $3 AND request_id = $4 AND expire_time <= now()
+)
 
 -- name: list_overrides
 -- Returns up to $6 overrides of tenant $1 after the subject $4 and rule $5, of subject $2 and rule $3

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,8 @@ class Limits:
         request = pb.CheckBatchRequest(acts=acts, headers=headers)
         return list((await self._channel.unary(self._stub.CheckBatch, request)).decisions)
 
-    async def enforce(self, endpoint: str, cost: int = 1) -> pb.Decision:
-        request = pb.EnforceRequest(subject=SUBJECT, endpoint=endpoint, cost=cost)
+    async def enforce(self, endpoint: str, *also: pb.Act, cost: int = 1) -> pb.Decision:
+        request = pb.EnforceRequest(subject=SUBJECT, endpoint=endpoint, cost=cost, also=also)
         return (await self._channel.unary(self._stub.Enforce, request)).decision
 
     async def refund(self, request: pb.RefundRequest) -> pb.RefundResponse:
@@ -207,6 +208,13 @@ class TestEnforce:
         assert error.metadata["x-ratelimit-remaining"] == "0"
         assert int(error.metadata["retry-after"]) >= error.retry_after
 
+    async def test_of_several_acts_the_one_that_was_over_is_named(self, wire: Limits) -> None:
+        """Whoever came first may have room left."""
+        with pytest.raises(RateLimitError) as caught:
+            await wire.enforce("chat", pb.Act(subject="user:43", endpoint="chat", cost=6))
+
+        assert caught.value.metadata["subject"] == "user:43"
+
     async def test_what_can_never_pass_is_not_to_be_repeated(self, wire: Limits) -> None:
         """There is nothing to wait for."""
         with pytest.raises(RateLimitError, match="can never pass") as caught:
@@ -223,6 +231,7 @@ class TestShadow:
 
         assert second.outcome == pb.OUTCOME_ALLOWED
         assert (second.limit.shadow, second.limit.admits) == (True, False)
+        assert not second.headers
 
 
 class TestRefund:
@@ -280,6 +289,18 @@ class TestReset:
         again = await wire.reset(pb.ResetRequest(subject=SUBJECT, everything=True))
 
         assert (rules, again) == (["chat", "upload"], [])
+
+    @pytest.mark.parametrize("target", [{"endpoint": ""}, {"rule": ""}, {"everything": False}])
+    async def test_an_empty_target_is_not_everything(
+        self, wire: Limits, target: dict[str, Any]
+    ) -> None:
+        """As a caller sends it whose own field was left empty."""
+        await wire.check("chat", cost=5)
+        with pytest.raises(ValidationError) as caught:
+            await wire.reset(pb.ResetRequest(subject=SUBJECT, **target))
+
+        assert set(caught.value.fields) == {"target"}
+        assert await wire.remaining("chat") == [0]
 
     async def test_what_is_missing_is_named(self, wire: Limits) -> None:
         """No target, or a rule that there is not."""

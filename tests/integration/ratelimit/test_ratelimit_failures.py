@@ -5,7 +5,6 @@ How decisions are made meanwhile stands in `degrading/` and in tests/faults.
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 from mainstay.ratelimit.v1 import ratelimit_service_pb2_grpc as pb_grpc
 from services.ratelimit.app import build
 from services.ratelimit.settings import RateLimitSettings
+from tests.integration.ratelimit.conftest import ServeRateLimit
 
-ServeRateLimit = Callable[[str], AbstractAsyncContextManager[Channel]]
 Call = Callable[[Channel], Awaitable[pb.Decision]]
 
 SUBJECT, ENDPOINT = "user:42", "ai_chat"
@@ -152,3 +151,14 @@ def _settings(policies: Path) -> RateLimitSettings:
             "ratelimit_ops_port": 0,
         }
     )
+
+
+class TestWrongDatabase:
+    async def test_an_address_that_is_none_stops_the_start(
+        self, redis_url: str, serve_ratelimit: ServeRateLimit
+    ) -> None:
+        """It does not get better; one that does not answer might, and is waited for."""
+        url = "postgresql://u@127.0.0.1:1/db?sslmode=perhaps"
+        with pytest.raises(ConfigurationError, match="MAINSTAY_POSTGRES_URL"):
+            async with serve_ratelimit(redis_url, postgres_url=url):
+                pass

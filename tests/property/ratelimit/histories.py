@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from services.ratelimit.gcra import emission_interval
-from services.ratelimit.policy import DAY, MAX_QUOTA, SECOND, Algorithm, Calendar, Limit
+from services.ratelimit.policy import (
+    DAY,
+    MAX_FIXED_QUOTA,
+    MAX_QUOTA,
+    SECOND,
+    Algorithm,
+    Calendar,
+    Limit,
+)
 from services.ratelimit.sliding_window import BUCKETS, bucket_width
 
 WINDOWS = [SECOND, 60 * SECOND, 61 * SECOND, 3_600 * SECOND, DAY, 186 * DAY]
@@ -31,7 +39,7 @@ def rates(draw: st.DrawFn) -> Limit:
 @st.composite
 def fixed_windows(draw: st.DrawFn) -> Limit:
     return Limit(
-        quota=draw(st.sampled_from(QUOTAS)),
+        quota=draw(st.sampled_from([*QUOTAS, MAX_QUOTA + 1, MAX_FIXED_QUOTA])),
         window=draw(st.sampled_from(WINDOWS)),
         algorithm=Algorithm.FIXED_WINDOW,
         calendar=draw(st.sampled_from([None, *Calendar])),
@@ -86,7 +94,8 @@ def histories(draw: st.DrawFn) -> list[Step]:
         direction = draw(st.sampled_from([1, 1, 1, 1, -1]))
         now = max(START - DAY, now + direction * min(elapsed, 400 * DAY))
         moments.append(now)
-        costs = st.one_of(st.just(1), st.just(1), st.integers(1, min(limit.quota + 1, MAX_QUOTA)))
+        most = min(limit.quota + 1, MAX_FIXED_QUOTA)
+        costs = st.one_of(st.just(1), st.just(1), st.integers(1, most))
         act = draw(
             st.sampled_from(["check", "check", "batch", "batch", "peek", "charge", "refund"])
         )

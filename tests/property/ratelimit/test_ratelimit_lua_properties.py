@@ -14,7 +14,7 @@ from services.ratelimit.fixed_window import Count
 from services.ratelimit.gcra import Debt
 from services.ratelimit.keys import counter_key
 from services.ratelimit.oracles import State
-from services.ratelimit.policy import SECOND, Algorithm, Limit, Rule
+from services.ratelimit.policy import DAY, SECOND, Algorithm, Limit, Rule
 from services.ratelimit.ports import Charge
 from services.ratelimit.redis_counters import RedisCounterStore
 from services.ratelimit.sliding_window import Ring
@@ -97,7 +97,7 @@ def encoded(state: State) -> bytes:
             return b"".join(number.to_bytes(7, "little") for number in numbers)
         case Count():
             bounds = b"".join(number.to_bytes(7, "little") for number in state.bounds)
-            return bounds + struct.pack("<I", state.used)
+            return bounds + struct.pack("<Q", state.used)
 
 
 def key_of(charge: Charge) -> str:
@@ -140,12 +140,27 @@ def checked(*moments: int, quota: int = 10) -> list[Step]:
     ]
 
 
+def large_count_taken_over() -> list[Step]:
+    """Return what happens to a month's money when its limit gets the other algorithms."""
+    month = Limit(quota=10, window=30 * DAY, algorithm=Algorithm.FIXED_WINDOW)
+    spent = Step(act="charge", now=START, limit=month, cost=2**52 + 5, admitted_at=None)
+    kinds = (Algorithm.SLIDING_WINDOW, Algorithm.GCRA)
+    others = [Limit(quota=1_000, window=30 * DAY, algorithm=kind) for kind in kinds]
+    checks = [
+        Step(act=act, now=START, limit=limit, cost=1, admitted_at=None)
+        for limit in others
+        for act in ("peek", "check", "charge")
+    ]
+    return [spent, *checks[:3], spent, *checks[3:]]
+
+
 class TestOneCounter:
     @given(history=histories())
     # Back by some buckets, back by more than all of them, and where the first begin to leave.
     @example(history=checked(0, -5, 5, 61))
     @example(history=checked(0, -200, 0))
     @example(history=checked(0, 1, 30, 62, quota=3))
+    @example(history=large_count_taken_over())
     @FAST
     def test_every_step_is_that_of_the_pure_algorithm(
         self, counters: Counters, history: list[Step]

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ratelimit.limit_grammar import LimitGrammar
-from services.ratelimit.policy import MAX_QUOTA, MAX_WINDOW, Algorithm, Measure, Policy
+from services.ratelimit.policy import (
+    MAX_FIXED_QUOTA,
+    MAX_QUOTA,
+    MAX_WINDOW,
+    Algorithm,
+    Measure,
+    Policy,
+)
 from services.ratelimit.policy_file import read_policy
 
 SHIPPED = (Path(__file__).parents[3] / "policies" / "ratelimit.yaml").read_text(encoding="utf-8")
@@ -77,7 +84,7 @@ class TestPolicy:
 
 class TestLimit:
     @given(
-        st.from_regex(r"[0-9_.]{1,12}/[0-9]{0,9}(s|min|h|d|w|month)", fullmatch=True),
+        st.from_regex(r"[0-9_.]{1,24}/[0-9]{0,9}(s|min|h|d|w|month)", fullmatch=True),
         st.sampled_from([*Algorithm]),
         st.sampled_from([*Measure]),
     )
@@ -89,7 +96,8 @@ class TestLimit:
             limits = LimitGrammar(algorithm=algorithm, measure=measure).read(text)
         except ValueError:
             return
+        fixed = algorithm is Algorithm.FIXED_WINDOW
         for limit in limits:
-            assert 1 <= limit.quota <= MAX_QUOTA
+            assert 1 <= limit.quota <= (MAX_FIXED_QUOTA if fixed else MAX_QUOTA)
             assert 0 <= limit.window <= MAX_WINDOW
             assert text == limit.written

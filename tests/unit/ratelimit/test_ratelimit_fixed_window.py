@@ -14,7 +14,7 @@ from services.ratelimit.fixed_window import (
     mistake_in_zone,
     refund,
 )
-from services.ratelimit.policy import DAY, MAX_QUOTA, SECOND, Algorithm, Calendar, Limit
+from services.ratelimit.policy import DAY, MAX_FIXED_QUOTA, SECOND, Algorithm, Calendar, Limit
 from services.ratelimit.verdict import Verdict
 
 HOUR = 3_600 * SECOND
@@ -151,12 +151,12 @@ class TestChangedWindow:
 
 
 class TestChargesAndRefunds:
-    def test_charges_go_beyond_the_limit_up_to_32_bits(self) -> None:
+    def test_charges_go_beyond_the_limit_up_to_53_bits(self) -> None:
         """What has taken place counts."""
         count, over = charge(None, now=START, limit=fixed(), cost=11)
-        _, full = charge(count, now=START, limit=fixed(), cost=MAX_QUOTA)
+        _, full = charge(count, now=START, limit=fixed(), cost=MAX_FIXED_QUOTA)
 
-        assert [(False, 11), (False, MAX_QUOTA)] == [(v.admits, v.used) for v in (over, full)]
+        assert [(False, 11), (False, MAX_FIXED_QUOTA)] == [(v.admits, v.used) for v in (over, full)]
 
     @pytest.mark.parametrize(("age", "expected"), [(0, 3), (HOUR // 2, 3), (HOUR // 2 + 1, 0)])
     def test_what_was_admitted_in_an_earlier_window_has_left_with_it(

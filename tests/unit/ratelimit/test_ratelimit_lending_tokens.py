@@ -69,6 +69,12 @@ class TestLeaseTokens:
         assert len(lease_token(token)) <= 600
         assert token == read_lease_token(lease_token(token))
 
+    @pytest.mark.parametrize("rule", ["~top", "video:1", "~once:x"])
+    def test_one_that_leads_elsewhere_is_refused(self, rule: str) -> None:
+        """Whoever makes one up reaches leases only, not what else a tenant has."""
+        with pytest.raises(ValidationError):
+            read_lease_token(lease_token(LeaseToken(rule, "user:42", bytes(ID_BYTES), 1)))
+
     @given(st.binary(max_size=100))
     def test_any_content(self, content: bytes) -> None:
         """Is read as a token or refused; nothing breaks."""

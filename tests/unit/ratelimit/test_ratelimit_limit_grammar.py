@@ -7,6 +7,7 @@ import pytest
 from services.ratelimit.limit_grammar import MAX_LIMITS, LimitGrammar
 from services.ratelimit.policy import (
     DAY,
+    MAX_FIXED_QUOTA,
     MAX_QUOTA,
     MAX_WINDOW,
     SECOND,
@@ -65,7 +66,10 @@ class TestRate:
             ("", "is no limit; write one such as 20/min"),
             ("  ", "write one such as 20/min or 5/5min, several as 10/s 200/min, or unlimited"),
             ("0/min", f"admits 0; give 1 to {MAX_QUOTA}"),
-            (f"{MAX_QUOTA + 1}/min", f"admits {MAX_QUOTA + 1}; give 1 to"),
+            (
+                f"{MAX_QUOTA + 1}/min",
+                f"admits {MAX_QUOTA + 1}; give 1 to {MAX_QUOTA}, or the algorithm fixed_window",
+            ),
             ("5/0min", "has the window 0min; give 1s to 186d"),
             ("5/187d", "has the window 187d; give 1s to 186d"),
             ("5/7month", "has the window 7month; give 1s to 186d"),
@@ -134,6 +138,12 @@ class TestFixedWindow:
 
         assert (calendar, "Europe/Berlin") == (limit.calendar, limit.time_zone)
 
+    def test_admits_more_than_the_others(self) -> None:
+        """One counter holds more than sixty do in the same space."""
+        assert MAX_FIXED_QUOTA == FIXED.read(f"{MAX_FIXED_QUOTA}/d")[0].quota
+        with pytest.raises(ValueError, match=f"give 1 to {MAX_FIXED_QUOTA}$"):
+            FIXED.read(f"{MAX_FIXED_QUOTA + 1}/d")
+
     def test_others_do_not(self) -> None:
         """A sliding month is thirty days."""
         (limit,) = RATE.read("5/month")
@@ -174,6 +184,15 @@ class TestMoney:
         """Less than a millionth, and more than a counter holds."""
         with pytest.raises(ValueError, match="US dollars"):
             MONEY.read(text)
+
+    def test_is_large_in_fixed_windows(self) -> None:
+        """A company's budget of a month is more than 4,294 dollars, where other counters end."""
+        grammar = LimitGrammar(algorithm=Algorithm.FIXED_WINDOW, measure=Measure.MONEY)
+
+        assert 250_000_000_000 == grammar.read("250_000.00/month")[0].quota
+        assert MAX_FIXED_QUOTA == grammar.read("9_007_199_254.740991/month")[0].quota
+        with pytest.raises(ValueError, match=r"give 0\.000001 to 9007199254\.740991 US dollars$"):
+            grammar.read("9_007_199_254.740992/month")
 
 
 class TestGrammarOfARule:

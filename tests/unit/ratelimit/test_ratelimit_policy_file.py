@@ -187,6 +187,23 @@ class TestEverything:
 
 
 class TestMistakes:
+    @pytest.mark.parametrize("declared", [True, False])
+    def test_of_many_plans_are_told_once(self, *, declared: bool) -> None:
+        """Each rule that named those it lacks would say more than a process can hold."""
+        names = [f"p{number}" for number in range(2_000)]
+        rules = "".join(
+            f"  - {{name: {name}, endpoints: [{name}], default: 1/s, plans: {{{name}: 1/s}}}}\n"
+            for name in names
+        )
+        text = SMALL.replace("  - name: chat", f"{rules}  - name: chat", 1)
+        if declared:
+            text += f"plans: {{{', '.join(f'{name}: {{}}' for name in names)}}}\n"
+        mistakes = read_policy(text)
+
+        assert isinstance(mistakes, tuple)
+        (mistake,) = mistakes
+        assert ("write at most 100", True) == (mistake.what[-17:], len(mistake.what) < 100)
+
     @pytest.mark.parametrize(
         ("old", "new", "told"),
         [

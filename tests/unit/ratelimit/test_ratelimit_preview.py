@@ -115,12 +115,12 @@ class TestReplay:
 
         assert [RulePreview("api", 3, 2, 2)] == preview.rules
 
-    def test_never_counts_what_only_watches(self) -> None:
-        """A rule in shadow denies nobody."""
+    def test_counts_what_a_rule_in_shadow_would_deny(self) -> None:
+        """It is watched before it is let loose, and this is what it would do then."""
         preview = _preview(_policy("5/min"), _policy("1/min", more=", shadow: true"), {_check(): 9})
 
-        assert [RulePreview("api", 9, 4, 0)] == preview.rules
-        assert [] == preview.subjects
+        assert [RulePreview("api", 9, 4, 8)] == preview.rules
+        assert [each.subject for each in preview.subjects] == ["ann"]
 
     def test_knows_overrides(self) -> None:
         """They stand before either policy."""

@@ -1,5 +1,6 @@
 """One replica's part that budgets AI calls, with connections of its own and nothing else."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from services.ratelimit.ai_call import AiCall, AiEstimate
 from services.ratelimit.ai_usage import AiBudgets, AiRecorded, AiReserved
 from services.ratelimit.ai_usage_summary import AiUsageSummary, UsagePage, usage_page
 from services.ratelimit.database import MIGRATIONS, Database
+from services.ratelimit.debts import Debts
 from services.ratelimit.decision import Decision
+from services.ratelimit.degrading import DegradingStore
+from services.ratelimit.local_counters import LocalCounters
 from services.ratelimit.overrides import Override
 from services.ratelimit.policy import (
     DAY,
@@ -193,7 +197,14 @@ async def spender(
     )
     await database.start()
     usage = PostgresAiUsage(database, max_waiting=max_waiting)
-    store = RedisCounterStore(redis)
+    store = DegradingStore(
+        RedisCounterStore(redis),
+        LocalCounters(),
+        Debts(replica=uuid4().hex),
+        now_us=clock.now_us,
+        seconds=time.monotonic,
+        replicas=lambda: 1,
+    )
     seen, overrides, plans = Seen(), NoOverrides(), NoPlans()
     budgets = AiBudgets(
         policies=SimpleNamespace(current=Policy([CATCH_ALL, *rules], prices=PRICES)),

@@ -215,6 +215,25 @@ class TestReset:
         assert ["chat"] == forgotten
         assert (0, 2) == (await one.used(asked), await one.used(other))
 
+    async def test_forgets_what_a_caller_has_named_too(
+        self, private_redis: RedisServer, one: Replica
+    ) -> None:
+        """What others owe together with it is still paid."""
+        asked, other = charge(9, cost=2), charge(9, cost=2, subject="user:43")
+        await one.lose(private_redis)
+        for each in (asked, other):
+            await one.decide(each)
+        await one.store.charge([asked, other], once="call-1")
+        await private_redis.start()
+        await one.until_connected()
+        # What is kept here was dropped meanwhile, as when there are too many.
+        one.local.drop(name_of(asked))
+        await one.store.reset(TENANT, [asked.rule], asked.subject)
+        await one.settle()
+
+        assert (0, 4) == (await one.used(asked), await one.used(other))
+        assert not one.debts
+
 
 class TestWhatOperatorsAreTold:
     async def test_is_that_counters_are_away_and_then_owed_for(

@@ -7,7 +7,7 @@ import pytest
 from mainstay.envoy.ratelimit.v3 import rls_pb2 as pb
 from mainstay.errors import ValidationError
 from services.ratelimit.act import Act
-from services.ratelimit.policy import SECOND, Limit
+from services.ratelimit.policy import SECOND, Algorithm, Limit
 from shared.rpc.call import Tenant
 from tests.integration.ratelimit.envoy.edge_service import OK, OVER_LIMIT, Edge, descriptor
 
@@ -257,6 +257,16 @@ class TestWhoAsks:
         (status,) = (await edge.ask(descriptor(USER, ("path", "/api/chat")))).statuses
 
         assert (70, 69) == (status.current_limit.requests_per_unit, status.limit_remaining)
+
+    async def test_more_than_the_protocol_can_say_is_told_as_the_most_that_it_can(
+        self, edge: Edge
+    ) -> None:
+        """Its numbers have 32 bits."""
+        limit = Limit(quota=2**40, window=60 * SECOND, algorithm=Algorithm.FIXED_WINDOW)
+        edge.circumstances.overrides["chat", "user:42"] = (limit,)
+        (status,) = (await edge.ask(descriptor(USER, ("path", "/api/chat")))).statuses
+
+        assert [2**32 - 1] * 2 == [status.current_limit.requests_per_unit, status.limit_remaining]
 
     async def test_tenants_share_nothing(self, edge: Edge) -> None:
         """A domain's own tenant stands before the caller's."""

@@ -7,10 +7,12 @@ import pytest
 
 from cli.embedded.redis import RedisServer
 from mainstay.errors import RateLimitStoreError, ValidationError
+from services.ratelimit.analytics import MAX_GROUPS
 from services.ratelimit.policy import DAY, SECOND
 from services.ratelimit.redis_top import MAX_TENANTS, SENT
 from services.ratelimit.tallies import Group, Tally
 from shared.rpc.call import Tenant
+from tests.integration.ratelimit.evidence.conftest import StartWatcher
 from tests.integration.ratelimit.evidence.watcher import (
     ALL,
     GLOBEX,
@@ -81,6 +83,24 @@ class TestFigures:
         less = await here.report(window=2 * DAY - HOUR)
 
         assert ([4, 7, 7], 4) == (days, less.total.allowed)
+
+    async def test_are_those_with_most_denials_and_the_sum_of_all(
+        self, start_watcher: StartWatcher
+    ) -> None:
+        """However many there are."""
+        here = await start_watcher(max_buckets=2 * MAX_GROUPS)
+        for number in range(MAX_GROUPS + 5):
+            here.see(rule=f"rule_{number}", times=2 if number > 4 else 1)
+        report = await here.report(top=0)
+
+        assert (MAX_GROUPS, 2 * MAX_GROUPS + 5) == (len(report.groups), report.total.denied)
+        assert {2} == {tally.denied for _, tally in report.groups}
+
+    async def test_of_nothing_are_none(self, here: Watcher) -> None:
+        """And the sum is zero."""
+        report = await here.report()
+
+        assert ([], Tally(), False) == (report.groups, report.total, report.incomplete)
 
     async def test_of_all_tenants_are_for_operators(self, here: Watcher) -> None:
         """As the tenant *."""

@@ -47,7 +47,7 @@ class TestAssigning:
         last = await rows.fetchrow(f"{AUDITED} ORDER BY audit_id DESC LIMIT 1")
 
         assert (
-            "AssignPlan",
+            "assign_plan",
             "support",
             "request-1",
             ANN,

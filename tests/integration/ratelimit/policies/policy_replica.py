@@ -14,6 +14,7 @@ from services.ratelimit.override_book import OverrideBook
 from services.ratelimit.overriding import OverrideDraft, OverrideKey, Overriding
 from services.ratelimit.policies import PoliciesInForce
 from services.ratelimit.policy import NO_PLAN
+from services.ratelimit.policy_reading import PolicyReading
 from services.ratelimit.policy_versions import PolicyVersion, PolicyVersions
 from services.ratelimit.postgres_overrides import PostgresOverrides
 from services.ratelimit.postgres_policies import PostgresPolicies
@@ -74,9 +75,10 @@ class PolicyReplica:
         self, limit: str, *, expected: int | None = None, request_id: str = "r"
     ) -> PolicyVersion:
         """Put a policy in force, as a call does."""
-        return await self.versions.put(
+        version, _ = await self.versions.put(
             ACME, text_of(limit), reason="test", expected=expected, actor=by("ann", request_id)
         )
+        return version
 
     async def edit(self, text: str) -> None:
         """Change the file, and look at it as often as it takes to believe that."""
@@ -149,7 +151,7 @@ async def policy_replica(
             redis=redis,
             revisions=revisions,
             policies=policies,
-            versions=PolicyVersions(store, policies),
+            versions=PolicyVersions(store, policies, PolicyReading()),
             store=store,
             book=book,
             overriding=Overriding(

@@ -8,9 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from mainstay.errors import ConflictError, NotFoundError, QuotaError, ValidationError
+from services.ratelimit.override_book import SWEPT_FROM, OverrideBook
 from services.ratelimit.overriding import OverrideDraft, OverrideKey
 from services.ratelimit.paging import Page
 from services.ratelimit.policy import SECOND
+from services.ratelimit.policy_file import parse_policy
+from services.ratelimit.policy_metrics import overrides_held, overrides_unreadable
 from services.ratelimit.retention import Retention
 from shared.rpc.call import Tenant
 from tests.integration.ratelimit.policies.conftest import StartReplica
@@ -230,10 +233,24 @@ class TestEnd:
         """The second time there is nothing to end."""
         await here.override("99/min")
         key = OverrideKey(ACME, "api", ANN)
-        ended = [await here.overriding.end(key, reason="", actor=by("ann", "r")) for _ in range(2)]
+        ended = [await here.overriding.end(key, reason="", actor=by("ann", it)) for it in "rs"]
 
         assert ([True, False], None) == (ended, here.limit_of())
         assert ([], False) == await here.overriding.page(ACME, FIRST, subject="", rule="")
+
+    async def test_of_a_call_that_is_repeated_says_the_same(
+        self, here: PolicyReplica, rows: asyncpg.Connection
+    ) -> None:
+        """Its answer may have been lost. It is on record once, and another call finds nothing."""
+        await here.override("99/min")
+        key = OverrideKey(ACME, "api", ANN)
+        ended = [
+            await here.overriding.end(key, reason="over", actor=by("bob", request_id))
+            for request_id in ("r-1", "r-1", "r-2")
+        ]
+        query = "SELECT count(*) FROM ratelimit.audit_log WHERE action = 'delete_override'"
+
+        assert ([True, True, False], 1) == (ended, await rows.fetchval(query))
 
     async def test_it_is_gone_on_other_replicas(self, start_replica: StartReplica) -> None:
         """Also on one that knew it."""
@@ -298,8 +315,57 @@ class TestList:
 
         assert expected == [override.subject for override in found]
 
+    async def test_of_what_cannot_be_is_refused(self, here: PolicyReplica) -> None:
+        """What PostgreSQL cannot hold is a mistake of the caller's, not of this service."""
+        for field in ("subject", "rule"):
+            with pytest.raises(ValidationError) as listed:
+                await here.overriding.page(ACME, FIRST, **{"subject": "", "rule": "", field: "a\0"})
+            key = OverrideKey(
+                ACME, *("a\0" if name == field else "x" for name in ("rule", "subject"))
+            )
+            with pytest.raises(ValidationError) as ended:
+                await here.overriding.end(key, reason="", actor=by("ann", "r"))
+            assert [{field}, {field}] == [set(each.value.fields) for each in (listed, ended)]
+
 
 class TestBook:
+    async def test_lets_go_of_what_ended_though_nobody_asks_for_it(
+        self, here: PolicyReplica, rows: asyncpg.Connection
+    ) -> None:
+        """Subjects that had one for an hour need not ever come again."""
+        clock = [now_us()]
+        book = OverrideBook(here.overrides, here.policies, lambda: clock[0])
+        await insert(rows, SWEPT_FROM - 1, timedelta(hours=1))
+        await book.load()
+        before = overrides_held._value.get()
+        clock[0] += 2 * 3_600 * SECOND
+        await here.override("99/min")
+        await book.load()
+
+        assert (SWEPT_FROM - 1, 1) == (before, overrides_held._value.get())
+        assert book.find(ACME, "api", ANN) is not None
+
+    async def test_previews_leave_out_what_has_ended_or_does_not_fit(
+        self, here: PolicyReplica
+    ) -> None:
+        """Quietly: nothing of what is in force was left out."""
+        clock = [now_us()]
+        book = OverrideBook(here.overrides, here.policies, lambda: clock[0])
+        await here.override("99/min")
+        await book.load()
+        policy = here.policies.current
+        strange = parse_policy(text_of("1/s", more=", algorithm: gcra"), "new")
+        unreadable = overrides_unreadable._value.get()
+        await here.override("1000000/s", subject=BOB)
+        await book.load()
+        fitting = book.find_under(policy, ACME, "api", ANN)
+        odd = book.find_under(strange, ACME, "api", BOB)
+        clock[0] += 2 * DAY
+
+        assert fitting is not None
+        assert [None, None] == [odd, book.find_under(policy, ACME, "api", ANN)]
+        assert unreadable == overrides_unreadable._value.get()
+
     async def test_knows_at_the_start_what_was_put_before(
         self, here: PolicyReplica, start_replica: StartReplica, rows: asyncpg.Connection
     ) -> None:

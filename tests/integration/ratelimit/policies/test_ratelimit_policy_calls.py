@@ -1,6 +1,7 @@
 """The policy and overrides by call, on two replicas of the real service."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,15 @@ limits:
     shadow: true
 budgets:
   - {name: spend, measure: money, default: 5.00/month}
+"""
+
+
+WITH_PLANS = """
+version: 1
+plans: {gold: {}}
+limits:
+  - {name: chat, endpoints: [chat], default: 5/min}
+  - {name: api, endpoints: ["*"], default: 5/min}
 """
 
 
@@ -122,6 +132,31 @@ class TestPolicy:
         assert (2, True, "anonymous") == (version.version, version.in_force, version.creator)
         assert (2, 2) == (decision.policy_version, decision.limit.remaining)
         assert took < 2
+
+    async def test_says_what_it_leaves_without_effect(self, replicas: list[Replica]) -> None:
+        """Overrides of a rule that is gone, and subjects on a plan that is; put all the same."""
+        here, _ = replicas
+        await here.put(WITH_PLANS)
+        end = Timestamp(seconds=int(time.time()) + 3600)
+        override = pb.Override(
+            subject="ann", rule="chat", limits="9/min", expire_time=end, reason="vip"
+        )
+        await here.call("PutOverride", pb.PutOverrideRequest(override=override))
+        await here.call("AssignPlan", pb.AssignPlanRequest(subject="ann", plan="gold"))
+        request = pb.PutPolicyRequest(text=text_of("7/min"), reason="test", validate_only=True)
+        asked: pb.PutPolicyResponse = await here.call("PutPolicy", request)
+        request.validate_only = False
+        told: pb.PutPolicyResponse = await here.call("PutPolicy", request)
+        explained: pb.ExplainResponse = await here.call(
+            "Explain", pb.ExplainRequest(subject="ann", endpoint="x")
+        )
+
+        assert [
+            "rule chat is not in this policy; overrides on it: 1",
+            "plan gold is not in this policy; subjects on it, now on none: 1",
+        ] == list(told.warnings)
+        assert asked.warnings == told.warnings
+        assert explained.plan_source == pb.PLAN_SOURCE_REMOVED
 
     async def test_that_is_expected_to_be_in_force(self, replicas: list[Replica]) -> None:
         """Of two who change the same version one is told."""
@@ -328,6 +363,11 @@ class TestWithoutDatabase:
             ("PutOverride", _override("9/s")),
             ("ListOverrides", pb.ListOverridesRequest()),
             ("DeleteOverride", pb.DeleteOverrideRequest(subject="ann", rule="api")),
+            ("AssignPlan", pb.AssignPlanRequest(subject="ann")),
+            ("GetPlan", pb.GetPlanRequest(subject="ann")),
+            ("ListViolations", pb.ListViolationsRequest()),
+            ("GetAnalytics", pb.GetAnalyticsRequest()),
+            ("SummarizeAiUsage", pb.SummarizeAiUsageRequest()),
         ],
     )
     async def test_what_has_to_be_kept_says_what_is_missing(
@@ -338,3 +378,21 @@ class TestWithoutDatabase:
             await alone.call(method, request_)
 
         assert "NO_DATABASE" == caught.value.reason
+
+    @pytest.mark.parametrize(
+        ("method", "request_"),
+        [
+            ("ListLimits", pb.ListLimitsRequest()),
+            ("Explain", pb.ExplainRequest(subject="ann", endpoint="x")),
+            ("Reset", pb.ResetRequest(subject="ann", everything=True)),
+            ("PutPolicy", pb.PutPolicyRequest(text=text_of("7/min"), validate_only=True)),
+            ("PreviewPolicy", pb.PreviewPolicyRequest(text=text_of("7/min"))),
+            ("ReserveAiUsage", pb.ReserveAiUsageRequest(subject="ann", provider="p", model="m")),
+            ("RecordAiUsage", pb.RecordAiUsageRequest(subject="ann", provider="p", model="m")),
+        ],
+    )
+    async def test_what_need_not_be_kept_is_done(
+        self, alone: Replica, method: str, request_: Any
+    ) -> None:
+        """An AI call is charged and a reset carried out, though neither is in a table."""
+        await alone.call(method, request_)

@@ -8,8 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from cli.embedded.postgres import PostgresServer
-from mainstay.errors import ConfigurationError
+from mainstay.errors import ConfigurationError, DatabaseError
+from services.ratelimit.database import Database
 from services.ratelimit.policy_metrics import policy_broken, policy_version
+from services.ratelimit.policy_versions import PolicyVersion
+from services.ratelimit.postgres_policies import PostgresPolicies
 from tests.integration.ratelimit.policies.conftest import StartReplica
 from tests.integration.ratelimit.policies.policy_replica import PolicyReplica, text_of
 from tests.integration.shared.waiting import until
@@ -163,6 +166,40 @@ class TestChange:
         await here.revisions.run_once()
 
         assert [("10/min", 0), ("20/min", 2)] == [meanwhile, here.in_force]
+
+
+class Interrupted(PostgresPolicies):
+    """Takes what a file says, but for some of the times: fails, or waits until it may."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.offers = 0
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def offer_file(self, text: str) -> PolicyVersion | None:
+        self.offers += 1
+        if self.offers in {1, 3, 4}:
+            raise DatabaseError("gone for a moment")
+        if self.offers == 2:
+            self.begun.set()
+            await self.may_end.wait()
+        return await super().offer_file(text)
+
+
+class TestChangeMeanwhile:
+    async def test_is_not_forgotten(self, here: PolicyReplica) -> None:
+        """The file changes again while what it said before is on its way to the database."""
+        store = Interrupted(here.database)
+        here.policies._store = store
+        await here.edit(text_of("11/min"))
+        reloading = asyncio.create_task(here.policies.reload())
+        await store.begun.wait()
+        await here.edit(text_of("12/min"))
+        store.may_end.set()
+        await reloading
+        await here.policies.run_once()
+
+        assert (5, ("12/min", 3)) == (store.offers, here.in_force)
 
 
 class TestBroken:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from pathlib import Path
+from socket import gethostname
 
 import asyncpg
 import pytest
@@ -105,7 +106,15 @@ class TestPut:
         )
 
         assert [
-            ("*", "file", "", "load_policy", "version 1", "the file was changed", "1"),
+            (
+                "*",
+                "file",
+                "",
+                "load_policy",
+                "version 1",
+                f"the file on {gethostname()} says something else",
+                "1",
+            ),
             ("acme", "ann", "r-7", "put_policy", "version 2", "test", "2"),
         ] == [tuple(row) for row in found]
         (line,) = [line for line in lines if line["event"] == "audited"]

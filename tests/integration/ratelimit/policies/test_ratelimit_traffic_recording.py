@@ -14,6 +14,7 @@ from services.ratelimit.overrides import Override
 from services.ratelimit.policy import SECOND, Policy
 from services.ratelimit.policy_file import parse_policy
 from services.ratelimit.policy_metrics import traffic_dropped
+from services.ratelimit.policy_reading import PolicyReading
 from services.ratelimit.ports import AssignedPlan
 from services.ratelimit.preview import RulePreview, SubjectPreview
 from services.ratelimit.previewing import MAX_WINDOW, Previewed, Previewing
@@ -61,8 +62,10 @@ class Recording:
         self.traffic = RedisTraffic(redis, lambda: self.now + MINUTE)
         self.previewing = Previewing(
             policies=Fixed(),
+            reading=PolicyReading(),
             traffic=self.traffic,
             overrides=NoOverrides(),
+            write_recent=self.recorder.run_once,
             now_us=lambda: self.now,
         )
 

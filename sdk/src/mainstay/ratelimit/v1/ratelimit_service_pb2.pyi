@@ -177,6 +177,8 @@ class _PlanSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanSource
     """There is none."""
     PLAN_SOURCE_UNKNOWN: _PlanSource.ValueType  # 4
     """It could not be looked up: the plan that was last known applied, or the limits without a plan."""
+    PLAN_SOURCE_REMOVED: _PlanSource.ValueType  # 5
+    """One was assigned that the policy no longer has: the limits without a plan applied."""
 
 class PlanSource(_PlanSource, metaclass=_PlanSourceEnumTypeWrapper):
     """Where a plan comes from."""
@@ -191,6 +193,8 @@ PLAN_SOURCE_NONE: PlanSource.ValueType  # 3
 """There is none."""
 PLAN_SOURCE_UNKNOWN: PlanSource.ValueType  # 4
 """It could not be looked up: the plan that was last known applied, or the limits without a plan."""
+PLAN_SOURCE_REMOVED: PlanSource.ValueType  # 5
+"""One was assigned that the policy no longer has: the limits without a plan applied."""
 Global___PlanSource: _TypeAlias = PlanSource  # noqa: Y015
 
 class _LimitSource:
@@ -278,7 +282,9 @@ class Act(_message.Message):
     subject: _builtins.str
     """Who acts. Required."""
     endpoint: _builtins.str
-    """What it wants to do. Required."""
+    """What it wants to do, compared with the policy as it is: upper case, a slash at the end and a query
+    make another endpoint, so leave the query out. Required.
+    """
     plan: _builtins.str
     """The subject's plan. Empty: the assigned one."""
     cost: _builtins.int
@@ -652,6 +658,7 @@ class LimitState(_message.Message):
     SHADOW_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     MEASURE_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """How much may be admitted in any window."""
     remaining: _builtins.int
@@ -666,6 +673,8 @@ class LimitState(_message.Message):
     """Whether it only watches: it never denies."""
     measure: Global___Measure.ValueType
     """What it counts."""
+    burst: _builtins.int
+    """How much may come at once, where that is not `limit` (gcra); 0 otherwise."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """The length of the window; of a calendar's month, of the one that runs. Unset for concurrency."""
@@ -691,10 +700,11 @@ class LimitState(_message.Message):
         shadow: _builtins.bool = ...,
         retry_after: _duration_pb2.Duration | None = ...,
         measure: Global___Measure.ValueType = ...,
+        burst: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time", "retry_after", b"retry_after", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admits", b"admits", "algorithm", b"algorithm", "limit", b"limit", "measure", b"measure", "remaining", b"remaining", "reset_time", b"reset_time", "retry_after", b"retry_after", "rule", b"rule", "shadow", b"shadow", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admits", b"admits", "algorithm", b"algorithm", "burst", b"burst", "limit", b"limit", "measure", b"measure", "remaining", b"remaining", "reset_time", b"reset_time", "retry_after", b"retry_after", "rule", b"rule", "shadow", b"shadow", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -947,6 +957,8 @@ class Rule(_message.Message):
     PLAN_LIMITS_FIELD_NUMBER: _builtins.int
     ON_FAILURE_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, which is part of its counters' names."""
     algorithm: Global___Algorithm.ValueType
@@ -957,6 +969,10 @@ class Rule(_message.Message):
     """What decides while the counters cannot be reached."""
     shadow: _builtins.bool
     """Whether it only watches."""
+    burst: _builtins.int
+    """How much may come at once (gcra); 0 where that is the limit itself."""
+    time_zone: _builtins.str
+    """Whose days, weeks and months its windows follow; empty where they follow no calendar."""
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Endpoints and patterns that end in a star; empty for AI budgets."""
@@ -975,10 +991,12 @@ class Rule(_message.Message):
         plan_limits: _abc.Iterable[Global___PlanLimits] | None = ...,
         on_failure: Global___FailureMode.ValueType = ...,
         shadow: _builtins.bool = ...,
+        burst: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "endpoints", b"endpoints", "measure", b"measure", "name", b"name", "on_failure", b"on_failure", "plan_limits", b"plan_limits", "shadow", b"shadow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "burst", b"burst", "endpoints", b"endpoints", "measure", b"measure", "name", b"name", "on_failure", b"on_failure", "plan_limits", b"plan_limits", "shadow", b"shadow", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1092,7 +1110,9 @@ class ExplainResponse(_message.Message):
     policy_version: _builtins.int
     """The version in force; 0 for the file of a service without PostgreSQL."""
     degraded: _builtins.bool
-    """Whether the counters could not be reached: limits are then those of the policy, all of them left."""
+    """Whether the counters could not be reached: what is left is then what this replica would admit by
+    the failure mode.
+    """
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleExplanation]:
         """What applies, of each kind: rate, concurrency and AI budgets."""
@@ -1651,7 +1671,7 @@ class PutPolicyRequest(_message.Message):
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The whole policy as YAML, up to 1 MiB. Required."""
+    """The whole policy as YAML, up to 1 MiB and 100 plans. Required."""
     reason: _builtins.str
     """Why, for the audit; 1 to 500 characters. Required."""
     expected_version: _builtins.int
@@ -1683,18 +1703,27 @@ class PutPolicyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> Global___PolicyVersion:
         """The version in force now; unset after `validate_only`."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the policy leaves without effect, in sentences: overrides of rules that it does not have,
+        and plans that it does not have although subjects are on them. Empty when there is nothing, and
+        for the part that PostgreSQL could not be asked about.
+        """
 
     def __init__(
         self,
         *,
         version: Global___PolicyVersion | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1709,7 +1738,7 @@ class PreviewPolicyRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The whole policy as YAML, up to 1 MiB. Required."""
+    """The whole policy as YAML, up to 1 MiB and 100 plans. Required."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """How far back to look, up to 15 minutes, which is the default."""
@@ -1789,9 +1818,9 @@ class RulePreview(_message.Message):
     checks: _builtins.int
     """Checks."""
     denied_before: _builtins.int
-    """How many of them the policy in force denies, replayed in the same way."""
+    """How many of them the policy in force denies, replayed in the same way; a rule in shadow would."""
     denied_after: _builtins.int
-    """How many of them the new policy denies."""
+    """How many of them the new policy denies; a rule in shadow would."""
     def __init__(
         self,
         *,

@@ -35,8 +35,9 @@ class RateLimitServiceStub(object):
     UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
 
     Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
-    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
-    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+    something in PostgreSQL, or read what is kept there, fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`)
+    while it is away, and with FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without
+    one; Reset and RecordAiUsage say what they do instead.
 
     A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
     such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
@@ -207,8 +208,9 @@ class RateLimitServiceServicer(object):
     UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
 
     Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
-    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
-    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+    something in PostgreSQL, or read what is kept there, fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`)
+    while it is away, and with FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without
+    one; Reset and RecordAiUsage say what they do instead.
 
     A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
     such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
@@ -262,7 +264,8 @@ class RateLimitServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Reset(self, request, context):
-        """Forgets what a subject consumed. Idempotent; audited.
+        """Forgets what a subject consumed. Idempotent; audited, in the log alone where the service was
+        started without PostgreSQL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -338,7 +341,9 @@ class RateLimitServiceServicer(object):
         consumed is kept. Audited.
 
         INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
-        force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+        force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force. Policies are
+        read one at a time, which takes many seconds for one of a megabyte, on every replica before it is
+        in force there: UNAVAILABLE (`OVERLOADED`) when several wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -346,6 +351,11 @@ class RateLimitServiceServicer(object):
 
     def PreviewPolicy(self, request, context):
         """Replays recent traffic against a policy and tells who would have been denied. Changes nothing.
+
+        What other replicas saw in the last second or two may be missing. Where subjects are too many to
+        record all, `sampled` says which share of them was, each with all of its checks.
+
+        Fails for a policy with mistakes, and when several wait, as PutPolicy does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -434,6 +444,10 @@ class RateLimitServiceServicer(object):
         """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
         their limits: it has taken place. With a reservation only the difference is charged or given
         back. With a `request_id` it may be repeated.
+
+        While PostgreSQL is away the record is kept in memory, and written when it is back; UNAVAILABLE
+        (`DATABASE_UNAVAILABLE`) when too many wait. Where the service was started without one, budgets
+        are charged and nothing is recorded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -628,8 +642,9 @@ class RateLimitService(object):
     UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
 
     Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
-    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
-    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+    something in PostgreSQL, or read what is kept there, fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`)
+    while it is away, and with FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without
+    one; Reset and RecordAiUsage say what they do instead.
 
     A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
     such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without

@@ -36,8 +36,9 @@ class RateLimitServiceStub:
     UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
 
     Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
-    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
-    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+    something in PostgreSQL, or read what is kept there, fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`)
+    while it is away, and with FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without
+    one; Reset and RecordAiUsage say what they do instead.
 
     A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
     such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
@@ -74,7 +75,9 @@ class RateLimitServiceStub:
     Never lifts what remains above the limit. With a `request_id` it may be repeated.
     """
     Reset: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetRequest, _ratelimit_service_pb2.ResetResponse]
-    """Forgets what a subject consumed. Idempotent; audited."""
+    """Forgets what a subject consumed. Idempotent; audited, in the log alone where the service was
+    started without PostgreSQL.
+    """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListLimitsRequest, _ratelimit_service_pb2.ListLimitsResponse]
     """Lists the rules of the policy as they hold for the tenant."""
     Explain: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ExplainRequest, _ratelimit_service_pb2.ExplainResponse]
@@ -110,10 +113,18 @@ class RateLimitServiceStub:
     consumed is kept. Audited.
 
     INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
-    force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+    force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force. Policies are
+    read one at a time, which takes many seconds for one of a megabyte, on every replica before it is
+    in force there: UNAVAILABLE (`OVERLOADED`) when several wait.
     """
     PreviewPolicy: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PreviewPolicyRequest, _ratelimit_service_pb2.PreviewPolicyResponse]
-    """Replays recent traffic against a policy and tells who would have been denied. Changes nothing."""
+    """Replays recent traffic against a policy and tells who would have been denied. Changes nothing.
+
+    What other replicas saw in the last second or two may be missing. Where subjects are too many to
+    record all, `sampled` says which share of them was, each with all of its checks.
+
+    Fails for a policy with mistakes, and when several wait, as PutPolicy does.
+    """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetPolicyRequest, _ratelimit_service_pb2.GetPolicyResponse]
     """Returns a version of the policy; the one in force when none is named.
 
@@ -158,6 +169,10 @@ class RateLimitServiceStub:
     """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
     their limits: it has taken place. With a reservation only the difference is charged or given
     back. With a `request_id` it may be repeated.
+
+    While PostgreSQL is away the record is kept in memory, and written when it is back; UNAVAILABLE
+    (`DATABASE_UNAVAILABLE`) when too many wait. Where the service was started without one, budgets
+    are charged and nothing is recorded.
     """
     SummarizeAiUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.SummarizeAiUsageRequest, _ratelimit_service_pb2.SummarizeAiUsageResponse]
     """Sums up recorded AI usage."""
@@ -181,8 +196,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
 
     Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
-    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
-    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+    something in PostgreSQL, or read what is kept there, fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`)
+    while it is away, and with FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without
+    one; Reset and RecordAiUsage say what they do instead.
 
     A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
     such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
@@ -216,7 +232,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     Never lifts what remains above the limit. With a `request_id` it may be repeated.
     """
     Reset: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetRequest, _ratelimit_service_pb2.ResetResponse]  # type: ignore[assignment]
-    """Forgets what a subject consumed. Idempotent; audited."""
+    """Forgets what a subject consumed. Idempotent; audited, in the log alone where the service was
+    started without PostgreSQL.
+    """
     ListLimits: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListLimitsRequest, _ratelimit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
     """Lists the rules of the policy as they hold for the tenant."""
     Explain: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ExplainRequest, _ratelimit_service_pb2.ExplainResponse]  # type: ignore[assignment]
@@ -252,10 +270,18 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     consumed is kept. Audited.
 
     INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
-    force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+    force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force. Policies are
+    read one at a time, which takes many seconds for one of a megabyte, on every replica before it is
+    in force there: UNAVAILABLE (`OVERLOADED`) when several wait.
     """
     PreviewPolicy: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PreviewPolicyRequest, _ratelimit_service_pb2.PreviewPolicyResponse]  # type: ignore[assignment]
-    """Replays recent traffic against a policy and tells who would have been denied. Changes nothing."""
+    """Replays recent traffic against a policy and tells who would have been denied. Changes nothing.
+
+    What other replicas saw in the last second or two may be missing. Where subjects are too many to
+    record all, `sampled` says which share of them was, each with all of its checks.
+
+    Fails for a policy with mistakes, and when several wait, as PutPolicy does.
+    """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetPolicyRequest, _ratelimit_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
     """Returns a version of the policy; the one in force when none is named.
 
@@ -300,6 +326,10 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
     their limits: it has taken place. With a reservation only the difference is charged or given
     back. With a `request_id` it may be repeated.
+
+    While PostgreSQL is away the record is kept in memory, and written when it is back; UNAVAILABLE
+    (`DATABASE_UNAVAILABLE`) when too many wait. Where the service was started without one, budgets
+    are charged and nothing is recorded.
     """
     SummarizeAiUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.SummarizeAiUsageRequest, _ratelimit_service_pb2.SummarizeAiUsageResponse]  # type: ignore[assignment]
     """Sums up recorded AI usage."""
@@ -322,8 +352,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     UNAVAILABLE `RATE_LIMIT_STORE_UNAVAILABLE` within a bounded time.
 
     Of every method: INVALID_ARGUMENT (`VALIDATION_FAILED`) names each wrong field. Methods that keep
-    something in PostgreSQL fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`) while it is away, and with
-    FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without one.
+    something in PostgreSQL, or read what is kept there, fail with UNAVAILABLE (`DATABASE_UNAVAILABLE`)
+    while it is away, and with FAILED_PRECONDITION (`NO_DATABASE`) where the service was started without
+    one; Reset and RecordAiUsage say what they do instead.
 
     A subject is who acts, such as `user:42` or an address. An endpoint is what it wants to do: a path
     such as `/api/chat`, or a name that the policy knows. Both have 1 to 256 bytes of UTF-8 without
@@ -391,7 +422,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ratelimit_service_pb2.ResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_service_pb2.ResetResponse, _abc.Awaitable[_ratelimit_service_pb2.ResetResponse]]:
-        """Forgets what a subject consumed. Idempotent; audited."""
+        """Forgets what a subject consumed. Idempotent; audited, in the log alone where the service was
+        started without PostgreSQL.
+        """
 
     @_abc_1.abstractmethod
     def ListLimits(
@@ -481,7 +514,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         consumed is kept. Audited.
 
         INVALID_ARGUMENT (`POLICY_REFUSED`) names line and field of every mistake, and the version in
-        force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force.
+        force stays. ABORTED (`ETAG_MISMATCH`) when `expected_version` is no longer in force. Policies are
+        read one at a time, which takes many seconds for one of a megabyte, on every replica before it is
+        in force there: UNAVAILABLE (`OVERLOADED`) when several wait.
         """
 
     @_abc_1.abstractmethod
@@ -490,7 +525,13 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ratelimit_service_pb2.PreviewPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_service_pb2.PreviewPolicyResponse, _abc.Awaitable[_ratelimit_service_pb2.PreviewPolicyResponse]]:
-        """Replays recent traffic against a policy and tells who would have been denied. Changes nothing."""
+        """Replays recent traffic against a policy and tells who would have been denied. Changes nothing.
+
+        What other replicas saw in the last second or two may be missing. Where subjects are too many to
+        record all, `sampled` says which share of them was, each with all of its checks.
+
+        Fails for a policy with mistakes, and when several wait, as PutPolicy does.
+        """
 
     @_abc_1.abstractmethod
     def GetPolicy(
@@ -595,6 +636,10 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records a call to an AI provider, prices it, and charges the budgets of the subject, even beyond
         their limits: it has taken place. With a reservation only the difference is charged or given
         back. With a `request_id` it may be repeated.
+
+        While PostgreSQL is away the record is kept in memory, and written when it is back; UNAVAILABLE
+        (`DATABASE_UNAVAILABLE`) when too many wait. Where the service was started without one, budgets
+        are charged and nothing is recorded.
         """
 
     @_abc_1.abstractmethod
