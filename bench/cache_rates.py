@@ -1,12 +1,11 @@
 """Latency and CPU of Get and Set at a fixed rate, the service beside three libraries."""
 
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from bench.cache_contenders import CONNECTIONS, Contender, contenders, mainstay
-from bench.pace import offer, percentile
-from bench.report import OURS, Comparison, Findings
+from bench.pace import percentile
+from bench.rates import Taken, cpu_rows, latency_row, take_turn
+from bench.report import Comparison, Findings
 from bench.target import Target, cache_service, echo_server
 
 GET_RATE, SET_RATE = 1_000, 500
@@ -15,18 +14,7 @@ KEYS = 1_000
 VALUE = b"x" * 100
 ROUNDS = 2
 SECONDS = 3.0  # of a round
-WARM_UP = 0.5
 ECHO = "echo"
-
-
-@dataclass(slots=True, kw_only=True)
-class Taken:
-    """What all rounds of one contender took together; CPU in seconds."""
-
-    latencies: list[float] = field(default_factory=list)
-    caller: float = 0.0
-    service: float = 0.0
-    redis: float = 0.0
 
 
 async def run() -> Findings:
@@ -79,65 +67,25 @@ async def _take_turns(
             async def call(number: int, contender: Contender = contender) -> None:
                 await do(contender, number)
 
-            await offer(call, rate=rate, seconds=WARM_UP)
-            await _measure(target, call, rate, taken[name])
+            await take_turn(target, call, taken[name], rate=rate, seconds=SECONDS)
     return taken
-
-
-async def _measure(
-    target: Target, call: Callable[[int], Awaitable[None]], rate: int, taken: Taken
-) -> None:
-    redis, service = await target.redis_cpu_seconds(), target.service.cpu_seconds()
-    caller = time.process_time()
-    taken.latencies += await offer(call, rate=rate, seconds=SECONDS)
-    taken.caller += time.process_time() - caller
-    taken.service += target.service.cpu_seconds() - service
-    taken.redis += await target.redis_cpu_seconds() - redis
 
 
 def _get_rows(gets: dict[str, Taken]) -> list[Comparison]:
     what = f"Get {GET_RATE:,}/s:"
     return [
-        _latency(f"{what} p50, ms", gets, 50, GET_P50_BAR),
-        _latency("  p95, ms", gets, 95),
-        _latency("  p99, ms", gets, 99, GET_P99_BAR),
-        _latency("  p99.9, ms", gets, 99.9),
-        *_cpu(gets),
+        latency_row(f"{what} p50, ms", gets, 50, GET_P50_BAR),
+        latency_row("  p95, ms", gets, 95),
+        latency_row("  p99, ms", gets, 99, GET_P99_BAR),
+        latency_row("  p99.9, ms", gets, 99.9),
+        *cpu_rows(gets),
     ]
 
 
 def _set_rows(sets: dict[str, Taken]) -> list[Comparison]:
     return [
-        _latency(f"Set {SET_RATE}/s: p50, ms", sets, 50),
-        _latency("  p99, ms", sets, 99, SET_P99_BAR),
-        _latency("  p99.9, ms", sets, 99.9),
-        *_cpu(sets),
+        latency_row(f"Set {SET_RATE}/s: p50, ms", sets, 50),
+        latency_row("  p99, ms", sets, 99, SET_P99_BAR),
+        latency_row("  p99.9, ms", sets, 99.9),
+        *cpu_rows(sets),
     ]
-
-
-def _latency(
-    what: str, taken: dict[str, Taken], percent: float, bar: float | None = None
-) -> Comparison:
-    found = {name: percentile(one.latencies, percent) for name, one in taken.items()}
-    return Comparison(
-        what=what,
-        bar="" if bar is None else f"< {bar:g}",
-        met=None if bar is None else found[OURS] < bar,
-        figures={name: f"{value:.2f}" for name, value in found.items()},
-    )
-
-
-def _cpu(taken: dict[str, Taken]) -> list[Comparison]:
-    servers = {
-        name: _per_call(one.redis + (one.service if name == OURS else 0.0), one)
-        for name, one in taken.items()
-    }
-    callers = {name: _per_call(one.caller, one) for name, one in taken.items()}
-    return [
-        Comparison(what="  CPU of servers, µs", figures=servers),
-        Comparison(what="  CPU of the caller, µs", figures=callers),
-    ]
-
-
-def _per_call(seconds: float, one: Taken) -> str:
-    return f"{seconds / len(one.latencies) * 1e6:.0f}"

@@ -1,15 +1,14 @@
 """Latency and CPU of a check at a fixed rate, the service beside a library in this process."""
 
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.limit_contenders import POLICY, Contender, contenders, mainstay
-from bench.pace import offer, percentile
-from bench.report import OURS, Comparison, Findings
+from bench.pace import percentile
+from bench.rates import Taken, cpu_rows, latency_row, take_turn
+from bench.report import Comparison, Findings
 from bench.target import Target, echo_server, limit_service
 
 RATE = 1_000
@@ -17,18 +16,7 @@ SUBJECTS = 1_000
 P50_BAR, P99_BAR = 1.5, 5.0
 ROUNDS = 3
 SECONDS = 3.0  # of a round
-WARM_UP = 0.5
 ECHO = "echo"
-
-
-@dataclass(slots=True, kw_only=True)
-class Taken:
-    """What all rounds of one contender took together; CPU in seconds."""
-
-    latencies: list[float] = field(default_factory=list)
-    caller: float = 0.0
-    service: float = 0.0
-    redis: float = 0.0
 
 
 @asynccontextmanager
@@ -75,47 +63,15 @@ async def _take_turns(target: Target, all_of_them: dict[str, Contender]) -> dict
                 if not await contender.check(f"user:{number % SUBJECTS}"):
                     raise RuntimeError(f"{contender} denied what is far below its limit")
 
-            await offer(call, rate=RATE, seconds=WARM_UP)
-            await _measure(target, call, taken[name])
+            await take_turn(target, call, taken[name], rate=RATE, seconds=SECONDS)
     return taken
 
 
-async def _measure(target: Target, call: Callable[[int], Awaitable[None]], taken: Taken) -> None:
-    redis, own = await target.redis_cpu_seconds(), target.service.cpu_seconds()
-    caller = time.process_time()
-    taken.latencies += await offer(call, rate=RATE, seconds=SECONDS)
-    taken.caller += time.process_time() - caller
-    taken.service += target.service.cpu_seconds() - own
-    taken.redis += await target.redis_cpu_seconds() - redis
-
-
 def _rows(taken: dict[str, Taken]) -> list[Comparison]:
-    servers = {
-        name: _per_call(one.redis + (one.service if name == OURS else 0.0), one)
-        for name, one in taken.items()
-    }
-    callers = {name: _per_call(one.caller, one) for name, one in taken.items()}
     return [
-        _latency(f"Check {RATE:,}/s: p50, ms", taken, 50, P50_BAR),
-        _latency("  p95, ms", taken, 95),
-        _latency("  p99, ms", taken, 99, P99_BAR),
-        _latency("  p99.9, ms", taken, 99.9),
-        Comparison(what="  CPU of servers, µs", figures=servers),
-        Comparison(what="  CPU of the caller, µs", figures=callers),
+        latency_row(f"Check {RATE:,}/s: p50, ms", taken, 50, P50_BAR),
+        latency_row("  p95, ms", taken, 95),
+        latency_row("  p99, ms", taken, 99, P99_BAR),
+        latency_row("  p99.9, ms", taken, 99.9),
+        *cpu_rows(taken),
     ]
-
-
-def _latency(
-    what: str, taken: dict[str, Taken], percent: float, bar: float | None = None
-) -> Comparison:
-    found = {name: percentile(one.latencies, percent) for name, one in taken.items()}
-    return Comparison(
-        what=what,
-        bar="" if bar is None else f"< {bar:g}",
-        met=None if bar is None else found[OURS] < bar,
-        figures={name: f"{value:.2f}" for name, value in found.items()},
-    )
-
-
-def _per_call(seconds: float, one: Taken) -> str:
-    return f"{seconds / len(one.latencies) * 1e6:.0f}"

@@ -89,7 +89,7 @@ def _findings(
         Comparison(
             what="Redis: bytes of a counter",
             bar=f"≤ {BYTES_BAR}",
-            met=largest <= BYTES_BAR,
+            met=0 < largest <= BYTES_BAR,  # 0: none was found
             figures={OURS: f"{largest}"},
         ),
     ]
