@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 
 from mainstay.context import current, new_request_id
-from mainstay.errors import CancelledError, MainstayError, ValidationError
+from mainstay.errors import CancelledError, MainstayError, UnavailableError, ValidationError
 from mainstay.errors_wire import translate
 from mainstay.lazy_channel import LazyChannel
 from mainstay.tracing import Header, client_span, trace_headers
@@ -93,6 +93,8 @@ class Channel:
                 if last or not (retry and error.transient) or isinstance(error, unless):
                     raise
                 await asyncio.sleep(pause)
+            except grpc.aio.UsageError as error:
+                raise self._closed(request_id) from error
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(
@@ -124,11 +126,14 @@ class Channel:
         request_id = self._request_id()
         # A span that stays current across a yield would leak into the consumer: only the start.
         with client_span(_name(method), self.target, current()) as traced:
-            call = method(
-                request,
-                timeout=timeout or self.timeout,
-                metadata=self._headers(request_id, traced),
-            )
+            try:
+                call = method(
+                    request,
+                    timeout=timeout or self.timeout,
+                    metadata=self._headers(request_id, traced),
+                )
+            except grpc.aio.UsageError as error:
+                raise self._closed(request_id) from error
         try:
             async for response in call:
                 yield response
@@ -147,6 +152,14 @@ class Channel:
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
         await self.raw.close()
+
+    def _closed(self, request_id: str) -> MainstayError:
+        """Return the error for what grpcio calls a wrong use: a call after the end."""
+        error = UnavailableError(
+            f"the connection to {self.target} was closed before the call; make another client, or "
+            "close this one later"
+        )
+        return _with_request(error, request_id)
 
     @staticmethod
     def _request_id() -> str:

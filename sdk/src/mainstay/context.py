@@ -5,12 +5,21 @@ across tasks, by a context variable.
 """
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+# What is taken over from outside.
+# Printable ASCII without space and quotes: safe in a log line, a header and a shell.
+REQUEST_ID_PATTERN = re.compile(r"[!#-&(-~]{1,128}")
+# W3C Trace Context; the zeros and version ff mean "none".
+TRACEPARENT_PATTERN = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

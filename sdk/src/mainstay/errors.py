@@ -177,7 +177,7 @@ class AiQuotaError(MainstayError):
     http_status = 429
     default_reason = "AI_QUOTA_EXCEEDED"
     user_message = "The AI budget is used up."
-    recovery = "Wait until the budget is renewed, or raise it."
+    recovery = "Wait for retry_after; where there is none, ask for less or raise the budget."
 
 
 class FeatureGateError(MainstayError):

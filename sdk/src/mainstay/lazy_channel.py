@@ -1,7 +1,9 @@
 """A connection that belongs to the event loop in which it is first used.
 
 grpcio ties a channel to the loop that is current when it is made. A client is often made while a
-module is imported, where none runs yet; a channel made there would never work.
+module is imported, where none runs yet; a channel made there would never work. Test clients of web
+frameworks even run each request in a loop of its own: when its loop is closed, the next one that
+uses the connection gets another.
 """
 
 import asyncio
@@ -21,20 +23,32 @@ class LazyChannel(grpc.aio.Channel):
         """Connect to `target` later."""
         self._target = target
         self._options = options
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._made: grpc.aio.Channel | None = None
+        self._closed = False
 
     @property
     def channel(self) -> grpc.aio.Channel:
-        """Return the channel of the running loop."""
-        if self._made is None:
+        """Return the channel, which belongs to the loop that ran when it was made."""
+        if self._made is None or (self._loop is not None and self._loop.is_closed()):
+            self._loop = asyncio.get_running_loop()
             self._made = grpc.aio.insecure_channel(self._target, options=self._options)
+            self._closed = False
         return self._made
 
-    def _callable(self, kind: str, method: str, how: tuple[Any, ...], named: Any) -> Any:
-        def make() -> Any:
-            return getattr(self.channel, kind)(method, *how, **named)
+    def ready(self) -> grpc.aio.Channel:
+        """Return the channel for a method; asked for one after its end, grpcio would crash."""
+        channel = self.channel
+        if self._closed:
+            raise grpc.aio.UsageError("the channel is closed")
+        return channel
 
-        return make() if _loop_runs() else _LazyCallable(method, make)
+    def _callable(self, kind: str, method: str, how: tuple[Any, ...], named: Any) -> Any:
+        def make(channel: grpc.aio.Channel) -> Any:
+            return getattr(channel, kind)(method, *how, **named)
+
+        now = _loop_runs() and not self._closed
+        return make(self.ready()) if now else _LazyCallable(method, self, make)
 
     def unary_unary(self, method: str, *how: Any, **named: Any) -> Any:
         """Return what calls `method`."""
@@ -67,7 +81,8 @@ class LazyChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel; what is called afterwards fails, also if nothing was called before."""
-        await self.channel.close(grace)
+        channel, self._closed = self.channel, True
+        await channel.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - grpcio's signature
         """Return whether it is connected."""
@@ -83,16 +98,21 @@ class LazyChannel(grpc.aio.Channel):
 
 
 class _LazyCallable:
-    """Calls one method; what does so is made with the first call."""
+    """Calls one method; what does so is made with the first call over a channel."""
 
-    def __init__(self, method: str, make: Callable[[], Any]) -> None:
+    def __init__(
+        self, method: str, lazy: LazyChannel, make: Callable[[grpc.aio.Channel], Any]
+    ) -> None:
         self._method = method  # where grpcio keeps the name too
+        self._lazy = lazy
         self._make = make
+        self._channel: grpc.aio.Channel | None = None
         self._made: Any = None
 
     def __call__(self, *request: Any, **how: Any) -> Any:
-        if self._made is None:
-            self._made = self._make()
+        channel = self._lazy.ready()
+        if channel is not self._channel:
+            self._made, self._channel = self._make(channel), channel
         return self._made(*request, **how)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cli.embedded.redis import RedisServer
 from examples.video_app.backend import (
     CreatorDirectory,
     NobodyProcessesVideosError,
@@ -24,6 +25,7 @@ from mainstay import Mainstay, context
 from mainstay.cache.client import Hit
 from mainstay.errors import RateLimitError
 from mainstay.jobs import JobState
+from mainstay.ratelimit import FailureMode
 from services.cache.app import build as build_cache
 from services.cache.settings import CacheSettings
 from services.jobs.app import build as build_jobs
@@ -254,3 +256,20 @@ class TestBackendProcess:
             r"refused    user-42 has used up the 5 uploads of plan basic; try again in \d+ s",
             output.decode().splitlines()[-1],
         )
+
+
+class TestWithoutRedis:
+    @pytest.fixture
+    def redis_url(self, private_redis: RedisServer) -> str:
+        """Give the services a Redis that may be stopped."""
+        return private_redis.url
+
+    @pytest.mark.usefixtures("worker_in_test")
+    async def test_uploads_go_on(self, mainstay: Mainstay, private_redis: RedisServer) -> None:
+        """Counted by the service itself, with the settings from their source."""
+        await private_redis.stop()
+        upload = await VideoBackend(mainstay).upload("user-1", "basic", VIDEO)
+
+        assert FailureMode.LOCAL is upload.limit.failure_mode
+        assert not upload.settings.from_cache
+        assert upload.job_id

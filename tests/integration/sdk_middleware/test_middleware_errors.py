@@ -4,8 +4,9 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -43,6 +44,50 @@ async def _reached(mainstay: Mainstay) -> None:
             with suppress(UnavailableError):
                 await mainstay.ratelimit.peek("address:unknown", "/chat")
                 return
+
+
+def _gate(mainstay: Mainstay, now: list[float], timeout: float = 5.0) -> Gate:
+    return Gate(
+        mainstay.ratelimit,
+        subject=client_address,
+        endpoint=lambda it: it.path,
+        plan=None,
+        exempt=(),
+        on_unavailable="allow",
+        timeout=timeout,
+        clock=lambda: now[0],
+    )
+
+
+async def _took(gate: Gate, request: WebRequest, *, together: int) -> list[float]:
+    """Return how long each of several requests at once had to wait for nothing."""
+
+    async def one() -> float:
+        began = time.monotonic()
+        assert await gate.decide(request) is None
+        return time.monotonic() - began
+
+    return await asyncio.gather(*(one() for _ in range(together)))
+
+
+@asynccontextmanager
+async def _silence() -> AsyncIterator[str]:
+    """Listen, accept, and say nothing."""
+    enough, silences = asyncio.Event(), list[asyncio.Task[None] | None]()
+
+    async def silence(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silences.append(asyncio.current_task())
+        await enough.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    finally:
+        enough.set()
+        silent.close()
+        await asyncio.gather(*filter(None, silences))
 
 
 class TestErrorsOfTheTree:
@@ -148,18 +193,9 @@ class TestRateLimitsThatAreAway:
 
     async def test_hold_nobody_up(self) -> None:
         """Those that are there and silent cost one request the timeout, and the next nothing."""
-        enough, silences = asyncio.Event(), list[asyncio.Task[None] | None]()
-
-        async def silence(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            silences.append(asyncio.current_task())
-            await enough.wait()
-            writer.close()
-            await writer.wait_closed()
-
-        silent = await asyncio.start_server(silence, "127.0.0.1", 0)
-        port = silent.sockets[0].getsockname()[1]
         async with (
-            Mainstay(ratelimit=f"127.0.0.1:{port}", timeout=30) as mainstay,
+            _silence() as address,
+            Mainstay(ratelimit=address, timeout=30) as mainstay,
             serve_with(mainstay)(limit_timeout=0.3) as client,
         ):
             began = time.monotonic()
@@ -167,39 +203,46 @@ class TestRateLimitsThatAreAway:
             middle = time.monotonic()
             second = await client.get("/chat")
             end = time.monotonic()
-        enough.set()
-        silent.close()
-        await asyncio.gather(*filter(None, silences))
 
         assert [200, 200] == [first.status_code, second.status_code]
         assert 0.3 <= middle - began < 5
         assert end - middle < 0.25
+
+    async def test_cost_one_request_of_many_the_wait(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """After a pause one finds out whether they are back; the others need not wait for it."""
+        now = [0.0]
+        request = WebRequest({"method": "GET", "path": "/chat", "headers": []})
+        async with _silence() as address, Mainstay(ratelimit=address, timeout=30) as mainstay:
+            gate = _gate(mainstay, now, timeout=0.3)
+            on_their_way = await _took(gate, request, together=8)
+            now[0] += PAUSE
+            after_the_pause = await _took(gate, request, together=8)
+
+        assert [True] * 8 == [took >= 0.3 for took in on_their_way]
+        assert [False] * 7 + [True] == [took >= 0.3 for took in sorted(after_the_pause)]
+        assert 2 == sum("rate limits cannot be asked" in line for line in caplog.messages)
 
     async def test_are_asked_again_after_a_pause(self, serve_limits: ServeLimits) -> None:
         """And not before."""
         now, port = [0.0], free_port()
         request = WebRequest({"method": "GET", "path": "/chat", "headers": []})
         async with Mainstay(ratelimit=f"127.0.0.1:{port}") as mainstay:
-            gate = Gate(
-                mainstay.ratelimit,
-                subject=client_address,
-                endpoint=lambda it: it.path,
-                plan=None,
-                exempt=(),
-                on_unavailable="allow",
-                timeout=5.0,
-                clock=lambda: now[0],
-            )
+            gate = _gate(mainstay, now)
             assert await gate.decide(request) is None
             async with serve_limits(port):
                 await _reached(mainstay)
                 too_early = await gate.decide(request)
                 now[0] += PAUSE
                 decision = await gate.decide(request)
+                others = await asyncio.gather(*(gate.decide(request) for _ in range(4)))
 
         assert too_early is None
         assert decision is not None
         assert decision.remaining == 2
+        assert [False, False, True, True] == sorted(it is not None and it.allowed for it in others)
+        assert None not in others
 
 
 class TestSentry:
@@ -244,12 +287,15 @@ class TestSentry:
 
         assert [] == reports
 
-    async def test_is_not_needed(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing is missing where it is not installed."""
-        monkeypatch.delitem(sys.modules, "sentry_sdk")
+    @pytest.mark.parametrize("module", [None, ModuleType("sentry_sdk")], ids=["none", "old"])
+    async def test_is_not_needed(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch, module: ModuleType | None
+    ) -> None:
+        """Nothing is missing where it is not installed, or is older than version 2."""
+        monkeypatch.setitem(sys.modules, "sentry_sdk", module)
         answer = await _failing(serve, RuntimeError("boom"))
 
-        assert answer.status_code == 500
+        assert (500, "INTERNAL") == (answer.status_code, answer.json()["code"])
 
 
 class TestFunctionsOfTheApplication:

@@ -1,9 +1,15 @@
 """Every request has an id, a trace, a time and a line in the log."""
 
+import asyncio
 import logging
 import re
+from collections.abc import AsyncIterator
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 from mainstay import Mainstay
 from mainstay.middleware import WebRequest
@@ -108,6 +114,44 @@ class TestTheTime:
         assert 0 < float(match[1]) <= float(match[2]) < 5_000
 
 
+class TestStreams:
+    async def test_arrive_as_they_are_sent(
+        self, serve: Serve, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nothing is held back, and the request has finished when the stream has."""
+        caplog.set_level(logging.INFO, "mainstay.web")
+        arrived = asyncio.Event()
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"first"
+            await arrived.wait()
+            yield b"second"
+
+        def streaming() -> Starlette:
+            async def stream(_: Request) -> StreamingResponse:
+                return StreamingResponse(parts())
+
+            return Starlette(routes=[Route("/stream", stream)])
+
+        async with (
+            asyncio.timeout(10),
+            serve(streaming) as client,
+            client.stream("GET", "/stream") as answer,
+        ):
+            chunks = answer.aiter_bytes()
+            first = await anext(chunks)
+            before = list(caplog.messages)
+            arrived.set()
+            rest = b"".join([chunk async for chunk in chunks])
+
+        assert (b"first", b"second") == (first, rest)
+        assert [0, 1] == [
+            sum("/stream" in it for it in lines) for lines in (before, caplog.messages)
+        ]
+        assert "x-request-id" in answer.headers
+        assert "ratelimit" in answer.headers
+
+
 class TestTheLog:
     async def test_has_a_line_for_every_request(
         self, serve: Serve, caplog: pytest.LogCaptureFixture
@@ -158,3 +202,26 @@ class TestTheLog:
 
         assert failed.exc_info is not None
         assert (failed.exc_info[1], finished.levelno) == (Failures.error, logging.WARNING)
+
+    async def test_of_who_left_is_no_alarm(
+        self, serve: Serve, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Anybody can break off an upload; nothing of the application has failed."""
+        caplog.set_level(logging.INFO, "mainstay.web")
+        async with serve() as client:
+            url = client.base_url
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(b"POST /takes HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n")
+            writer.write(b"Expect: 100-continue\r\n\r\n")
+            async with asyncio.timeout(10):
+                await reader.readuntil(b"100 Continue")  # the application waits for the body
+                writer.close()
+                await writer.wait_closed()
+                while not any("/takes" in line for line in caplog.messages):
+                    await client.get("/livez")
+        first, *more = (it for it in caplog.records if "/takes" in it.getMessage())
+
+        assert first.getMessage().startswith(
+            "request finished: POST /takes -> 499 ClientDisconnect"
+        )
+        assert (logging.INFO, None, []) == (first.levelno, first.exc_info, more)

@@ -59,6 +59,11 @@ async def fails(_: Request) -> JSONResponse:
     raise Failures.error
 
 
+async def takes(request: Request) -> JSONResponse:
+    """Take what is sent, all of it."""
+    return JSONResponse({"size": len(await request.body())})
+
+
 async def breaks_off(_: Request) -> StreamingResponse:
     """Fail when the answer has begun."""
 
@@ -75,6 +80,7 @@ def starlette_app() -> Starlette:
         routes=[
             Route("/fails", fails),
             Route("/breaks-off", breaks_off),
+            Route("/takes", takes, methods=["POST"]),
             Route("/{path:path}", tell, methods=["GET", "POST", "OPTIONS"]),
         ]
     )

@@ -126,6 +126,17 @@ class TestWithoutFigures:
         assert record.error.startswith("ConnectionError: no route")
         assert 500 == len(record.error)
 
+    async def test_a_failure_is_recorded_whatever_it_says(
+        self, peer: ScriptedLimits, limits: RateLimitClient
+    ) -> None:
+        """Else nothing would be settled."""
+        with pytest.raises(ValueError, match="half"):
+            async with limits.ai_call("user:42", **CALL):
+                raise ValueError("half a character: \ud83d")
+        record = await recorded(peer)
+
+        assert "ValueError: half a character: ?" == record.error
+
     async def test_a_failure_after_them_used_them(
         self, peer: ScriptedLimits, limits: RateLimitClient
     ) -> None:
@@ -215,3 +226,17 @@ class TestRecording:
 
         assert call.recorded is None
         assert "openai/gpt-4o of user:42 with 890 and 120 tokens" in caplog.text
+
+    async def test_of_what_is_no_figure_is_told_of(
+        self, limits: RateLimitClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Some providers leave it out; that must not be silent."""
+        with caplog.at_level(logging.ERROR, "mainstay.ratelimit"):
+            async with limits.ai_call("user:42", **CALL) as call:
+                missing: Any = None
+                call.used(input_tokens=890, output_tokens=missing)
+
+        assert call.recorded is None
+        assert (
+            "openai/gpt-4o of user:42 with 890 and None tokens: the output_tokens is" in caplog.text
+        )

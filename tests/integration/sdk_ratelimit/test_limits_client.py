@@ -16,6 +16,7 @@ from mainstay.ratelimit import (
     FailureMode,
     LimitState,
     Measure,
+    PlanSource,
     RateLimitClient,
 )
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
@@ -139,6 +140,7 @@ class TestDecisions:
             measure=pb.MEASURE_TOKENS,
             shadow=True,
             retry_after=lasting(1.5),
+            burst=40,
         )
         state.reset_time.FromDatetime(WHEN)
         message = denied(1.5, plan="pro", policy_version=7, limits=[state], degraded=True)
@@ -173,12 +175,32 @@ class TestDecisions:
                     admits=False,
                     shadow=True,
                     retry_after=1.5,
+                    burst=40,
                 ),
             ),
             decide_time=WHEN,
             policy_version=7,
+            shadow_denied_by=("chat",),
         )
         assert told.degraded
+
+    async def test_tell_which_rules_in_shadow_would_have_denied(
+        self, peer: ScriptedLimits, limits: RateLimitClient
+    ) -> None:
+        """Of one limit and of several, each rule once."""
+        watching = pb.LimitState(rule="watching", shadow=True)
+        content = pb.LimitState(rule="content", shadow=True, admits=True)
+        denying = pb.LimitState(rule="denying")
+        answers = (
+            allowed(limit=content),
+            allowed(limit=watching),
+            allowed(limit=content, limits=[content, watching, denying, watching]),
+        )
+        peer.answer("Check", *(pb.CheckResponse(decision=each) for each in answers))
+        told = [await limits.check("user:42", "/api/chat") for _ in answers]
+
+        assert [(), ("watching",), ("watching",)] == [each.shadow_denied_by for each in told]
+        assert [False, True, True] == [each.shadow_denied for each in told]
 
     async def test_of_a_newer_service_permit_nothing_new(
         self, peer: ScriptedLimits, limits: RateLimitClient
@@ -249,6 +271,36 @@ class TestMistakes:
         with pytest.raises(ValidationError, match="give one of endpoint, rule and everything"):
             await limits.reset("user:42", **target)
 
+    @pytest.mark.parametrize(
+        ("make", "field"),
+        [
+            (call("check", 42, "e"), "subject"),
+            (call("peek", "s", ["e"]), "endpoint"),
+            (call("enforce", "s", "e", plan=1.5), "plan"),
+            (call("check", "s", "e", cost="5"), "cost"),
+            (call("check", "s", "e", cost=1.5), "cost"),
+            (call("check", "s", "e", also=[Act(subject=42, endpoint="e")]), "also[0].subject"),  # type: ignore[arg-type]
+            (call("explain", 42, "e"), "subject"),
+            (call("assign_plan", "s", 42), "plan"),
+            (call("put_override", 42, "r", "5/min", expire_time=WHEN, reason="x"), "subject"),
+            (call("put_policy", "version: 1", reason="x", expected_version="1"),
+             "expected_version"),
+            (call("acquire_lease", 42, "e"), "subject"),
+            (call("reserve_tokens", 42, "e", 5), "subject"),
+            (call("reserve_ai_usage", 42, max_output_tokens=1, **AI), "subject"),
+            (listing("violations", subject=42), "subject"),
+        ],
+    )  # fmt: skip
+    async def test_a_value_of_another_type_is_named(
+        self, limits: RateLimitClient, make: Call, field: str
+    ) -> None:
+        """Who checks no types finds out here, before anything is sent."""
+        with pytest.raises(ValidationError, match="give ") as caught:
+            await make(limits)
+
+        assert [field] == list(caught.value.fields)
+        assert f"the {field} is " in caught.value.message
+
     async def test_a_moment_has_a_time_zone(self, limits: RateLimitClient) -> None:
         """Nobody knows what it means otherwise."""
         with pytest.raises(ValidationError, match="has no time zone"):
@@ -264,6 +316,29 @@ class TestMistakes:
         peer.answer("PutPolicy", ConflictError("changed", reason="ETAG_MISMATCH"))
         with pytest.raises(ConflictError, match="changed"):
             await limits.put_policy("version: 1", reason="x", expected_version=3)
+
+
+class TestPolicies:
+    async def test_are_put_with_what_they_leave_without_effect(
+        self, peer: ScriptedLimits, limits: RateLimitClient
+    ) -> None:
+        """Also when they are only validated."""
+        version = pb.PolicyVersion(version=3)
+        peer.answer("PutPolicy", pb.PutPolicyResponse(version=version, warnings=["no rule a"]))
+        put = await limits.put_policy("version: 1", reason="x")
+        warnings = await limits.validate_policy("version: 1")
+
+        assert (3, ("no rule a",), ("no rule a",)) == (put.version, put.warnings, warnings)
+
+    async def test_say_how_rules_count(self, peer: ScriptedLimits, limits: RateLimitClient) -> None:
+        """With burst and calendar, and that a plan is gone."""
+        rule = pb.Rule(name="r", burst=20, time_zone="Europe/Berlin")
+        peer.answer("ListLimits", pb.ListLimitsResponse(rules=[rule]))
+        peer.answer("Explain", pb.ExplainResponse(plan_source=pb.PLAN_SOURCE_REMOVED))
+        (listed,) = (await limits.list_limits()).rules
+
+        assert (20, "Europe/Berlin") == (listed.burst, listed.time_zone)
+        assert PlanSource.REMOVED is (await limits.explain("s", "e")).plan_source
 
 
 class TestRefunds:

@@ -18,6 +18,7 @@ from mainstay.errors import (
     ValidationError,
 )
 from mainstay.ratelimit import LocalTokens, RateLimitClient
+from mainstay.ratelimit.token_source import RETURN_SECONDS
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 from tests.integration.sdk_ratelimit.scripted_limits import (
     PATIENCE,
@@ -330,6 +331,22 @@ class TestClosing:
         await limits.close()
 
         assert {"share-1": 9} == returned(peer)
+
+    async def test_of_many_spenders_takes_no_longer_than_of_one(
+        self, peer: ScriptedLimits, limits: RateLimitClient
+    ) -> None:
+        """All give back at once: a service that does not answer is waited for once."""
+        granting(peer)
+        for number in range(5):
+            await limits.local_tokens(f"user:{number}", ENDPOINT, share=10).spend()
+        taken_back = peer.holding("ReturnTokens", pb.ReturnTokensResponse(returned=9))
+        closing = asyncio.create_task(limits.close())
+        async with asyncio.timeout(RETURN_SECONDS):  # for so long the first one waits
+            requests = await peer.asked("ReturnTokens", 5)
+        taken_back.set()
+        await closing
+
+        assert {f"share-{number}" for number in range(1, 6)} == {each.token for each in requests}
 
     async def test_of_the_facade_does_so_before_it_closes_the_connection(
         self, peer: ScriptedLimits

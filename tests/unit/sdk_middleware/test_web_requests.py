@@ -48,6 +48,10 @@ class TestNames:
         """No two have one name."""
         assert (one == other) == (subject_of(one) == subject_of(other))
 
+    def test_cannot_be_taken_by_naming_their_digest(self) -> None:
+        """Else whoever may choose his name could use up the limit of one whose name is unfit."""
+        assert subject_of("a" * 300) != subject_of(subject_of("a" * 300))
+
     @pytest.mark.parametrize("text", ["user:42", "ü", "a" * 256, "with a blank"])
     def test_stay_as_they_are_where_they_are_fit(self, text: str) -> None:
         """Others have to find the same counter."""

@@ -15,6 +15,8 @@ _log = logging.getLogger("mainstay.web")
 
 _MAX_PATH = 500
 _SERVER_ERROR = 500
+# By its name, because nothing of Starlette is imported here.
+_LEFT = ("starlette.requests", "ClientDisconnect")
 # Somebody who left before there was an answer; nginx's number for it.
 _NO_ANSWER = 499
 
@@ -86,14 +88,18 @@ class Exchange:
         """Answer for an error that the application did not handle.
 
         An answer that has begun cannot become another one: then the error goes on to the server,
-        which breaks the connection.
+        which breaks the connection. Who left in the middle of a request gets none.
         """
         while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
             (error,) = error.exceptions  # what one task of a group raised
+        kind = type(error)
+        if (kind.__module__, kind.__name__) == _LEFT:
+            self._reason = kind.__name__
+            return
         if isinstance(error, MainstayError):
             self._reason = error.reason
         else:
-            self._reason = type(error).__name__
+            self._reason = kind.__name__
             sentry.report(error)
             _log.error("request failed: %s", self._line(), exc_info=error, extra=self._fields())
         if self._started:

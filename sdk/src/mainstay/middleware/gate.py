@@ -83,7 +83,9 @@ class Gate:
         self._on_unavailable = on_unavailable
         self._timeout = timeout
         self._clock = clock
+        self._away = False
         self._asks_again_at = 0.0
+        self._warns_again_at = float("-inf")
 
     async def decide(self, request: WebRequest) -> Decision | None:
         """Return what was decided; None when nobody was asked, and the request may go ahead.
@@ -97,21 +99,41 @@ class Gate:
             return None
         endpoint = await told(self._endpoint, request) or request.path
         plan = await told(self._plan, request)
-        if self._clock() < self._asks_again_at:
+        if not self._may_ask():
             self._go_without()
             return None
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._ratelimit.check(
+                decision = await self._ratelimit.check(
                     subject_of(subject), endpoint_of(endpoint), plan=plan
                 )
         except ValidationError:
+            self._away = False
             raise  # a plan that the policy does not know: the application's own mistake
         except (MainstayError, TimeoutError) as error:
-            self._asks_again_at = self._clock() + PAUSE
-            self._warn(error)
+            self._pause(error)
             self._go_without()
             return None
+        self._away = False
+        return decision
+
+    def _may_ask(self) -> bool:
+        """Tell whether to ask; of those that come after a pause only one finds out how it is."""
+        if not self._away:
+            return True
+        now = self._clock()
+        if now < self._asks_again_at:
+            return False
+        self._asks_again_at = now + self._timeout
+        return True
+
+    def _pause(self, error: Exception) -> None:
+        now = self._clock()
+        self._away = True
+        self._asks_again_at = now + PAUSE
+        if now >= self._warns_again_at:  # many may have been on their way
+            self._warns_again_at = now + PAUSE
+            self._warn(error)
 
     def _is_exempt(self, request: WebRequest) -> bool:
         # A browser asks before the request itself, and does not look at a 429.

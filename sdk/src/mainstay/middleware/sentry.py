@@ -27,6 +27,9 @@ def report(error: Exception) -> None:
 
 
 def _initialized() -> Any:
-    """Return the package if the application imported and initialized it."""
-    sentry = sys.modules.get("sentry_sdk")
-    return sentry if sentry is not None and sentry.is_initialized() else None
+    """Return the package if the application imported and initialized it; from version 2 on."""
+    sentry: Any = sys.modules.get("sentry_sdk")
+    # Another may have that name, or be in the middle of its import: no request may fail for it.
+    if not (hasattr(sentry, "is_initialized") and hasattr(sentry, "isolation_scope")):
+        return None
+    return sentry if sentry.is_initialized() else None

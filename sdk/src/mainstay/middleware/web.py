@@ -58,7 +58,7 @@ class MainstayMiddleware:
         `mainstay`. `exempt` are paths that are not limited, or patterns that end in a star.
 
         When the rate limits cannot be asked within `limit_timeout` seconds, requests are let pass,
-        or with `on_unavailable="deny"` answered with a 503, and for a second nobody asks.
+        or with `on_unavailable="deny"` answered with a 503. From then on one request a second asks.
         """
         self._app = app
         self._tenant = tenant

@@ -1,11 +1,15 @@
 """An HTTP request as ASGI tells it (https://asgi.readthedocs.io, HTTP and WebSocket, 2.3)."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import cached_property
 from typing import Any
 
-from mainstay.context import RequestContext, new_request_id
+from mainstay.context import (
+    REQUEST_ID_PATTERN,
+    TRACEPARENT_PATTERN,
+    RequestContext,
+    new_request_id,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -13,12 +17,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# As the services take them: printable ASCII without space and quotes.
-_REQUEST_ID = re.compile(r"[!#-&(-~]{1,128}")
-# W3C Trace Context; the zeros and version ff mean "none".
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
 _MAX_TRACESTATE = 512
 
 
@@ -59,12 +57,13 @@ class WebRequest:
         is dropped.
         """
         request_id = self.headers.get("x-request-id", "")
+        fit = REQUEST_ID_PATTERN.fullmatch(request_id) is not None
         traceparent = self.headers.get("traceparent", "")
-        traced = _TRACEPARENT.fullmatch(traceparent) is not None
+        traced = TRACEPARENT_PATTERN.fullmatch(traceparent) is not None
         tracestate = self.headers.get("tracestate", "")
         carried = traced and tracestate.isascii() and len(tracestate) <= _MAX_TRACESTATE
         return RequestContext(
-            request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id(),
+            request_id=request_id if fit else new_request_id(),
             traceparent=traceparent if traced else None,
             tracestate=tracestate or None if carried and tracestate.isprintable() else None,
         )

@@ -170,17 +170,19 @@ class AiCalls(AiUsage):
                 error=error,
                 reservation=reservation,
             )
-        except MainstayError as failure:
+        except Exception as failure:  # noqa: BLE001 - figures that are none must not vanish either
             _log.error(
-                "could not record an AI call: %s/%s of %s with %d and %d tokens: %s",
+                "could not record an AI call: %s/%s of %s with %s and %s tokens: %s",
                 provider,
                 model,
                 subject,
                 used.input_tokens,
                 used.output_tokens,
-                failure.message,
+                failure.message if isinstance(failure, MainstayError) else repr(failure),
             )
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MOST_ERROR_CHARACTERS]
+    # Halves of characters, which have no place in a message, would keep all of it from arriving.
+    said = f"{type(error).__name__}: {error}"[:_MOST_ERROR_CHARACTERS]
+    return said.encode(errors="replace").decode()

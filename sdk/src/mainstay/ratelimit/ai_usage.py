@@ -8,6 +8,7 @@ from enum import Enum
 from mainstay.context import new_request_id
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import ONCE, REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.results import Decision, LimitState
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
@@ -132,7 +133,8 @@ class AiUsage(Calls):
         What is admitted is held until `record_ai_usage` settles it within `ttl` (1 s to 24 hours;
         15 minutes), and otherwise stays consumed. Never repeated after an error.
         """
-        request = pb.ReserveAiUsageRequest(
+        request = build(
+            pb.ReserveAiUsageRequest,
             subject=subject,
             plan=plan or "",
             provider=provider,
@@ -174,7 +176,8 @@ class AiUsage(Calls):
         charged or given back. The call is repeated on transient errors, safely: it has a
         `request_id`, the caller's or one made here for this call.
         """
-        request = pb.RecordAiUsageRequest(
+        request = build(
+            pb.RecordAiUsageRequest,
             subject=subject,
             plan=plan or "",
             provider=provider,
@@ -214,7 +217,8 @@ class AiUsage(Calls):
         From `start_time` (30 days before the end, at most 90) until before `end_time` (now).
         Without `group_by` there is one sum. A page has up to `page_size` groups (1 to 500; 100).
         """
-        request = pb.SummarizeAiUsageRequest(
+        request = build(
+            pb.SummarizeAiUsageRequest,
             start_time=conversions.optional_moment(start_time, "start_time"),
             end_time=conversions.optional_moment(end_time, "end_time"),
             group_by=[

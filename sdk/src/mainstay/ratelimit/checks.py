@@ -7,6 +7,7 @@ from mainstay.context import new_request_id
 from mainstay.errors import ValidationError
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import ONCE, REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.results import Act, Decision, Refunded
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
@@ -28,7 +29,8 @@ class Checks(Calls):
         With `also`, up to 15 further acts go ahead together with this one, or none of them does.
         Never repeated after an error: what seems to have failed may have been consumed.
         """
-        request = pb.CheckRequest(
+        request = build(
+            pb.CheckRequest,
             subject=subject,
             endpoint=endpoint,
             plan=plan or "",
@@ -46,7 +48,7 @@ class Checks(Calls):
         One wrong act refuses them all; a denied one denies only itself. Without `headers`, those of
         the decisions are empty, which saves a third of the work. Never repeated after an error.
         """
-        request = pb.CheckBatchRequest(acts=conversions.acts(acts, "acts"), headers=headers)
+        request = build(pb.CheckBatchRequest, acts=conversions.acts(acts, "acts"), headers=headers)
         response = await self._channel.unary(self._stub.CheckBatch, request, **ONCE)
         return tuple(conversions.decision(decision) for decision in response.decisions)
 
@@ -60,7 +62,8 @@ class Checks(Calls):
         also: Iterable[Act] = (),
     ) -> Decision:
         """Decide as `check` would, and consume nothing; repeated on transient errors."""
-        request = pb.PeekRequest(
+        request = build(
+            pb.PeekRequest,
             subject=subject,
             endpoint=endpoint,
             plan=plan or "",
@@ -85,7 +88,8 @@ class Checks(Calls):
         its `metadata`; RateLimitStoreError when it is denied because the counters cannot be
         reached. Never repeated after an error, also when waiting would help.
         """
-        request = pb.EnforceRequest(
+        request = build(
+            pb.EnforceRequest,
             subject=subject,
             endpoint=endpoint,
             plan=plan or "",
@@ -113,7 +117,8 @@ class Checks(Calls):
         safely: it has a `request_id` (1 to 128 characters, known for 24 hours), the caller's or one
         made here for this call.
         """
-        request = pb.RefundRequest(
+        request = build(
+            pb.RefundRequest,
             subject=subject,
             endpoint=endpoint,
             plan=plan or "",
@@ -151,7 +156,7 @@ class Checks(Calls):
                 "everything",
                 fields={"target": f"{told}give one of endpoint, rule and everything"},
             )
-        request = pb.ResetRequest(subject=subject, reason=reason)
+        request = build(pb.ResetRequest, subject=subject, reason=reason)
         if endpoint is not None:
             request.endpoint = endpoint
         elif rule is not None:

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mainstay.errors import ValidationError
+from mainstay.ratelimit.messages import mistyped
 from mainstay.ratelimit.results import (
     Act,
     Algorithm,
@@ -62,7 +63,13 @@ def decision(message: pb.Decision) -> Decision:
         limits=limit_states(message.limits) if message.limits else (),
         decide_time=utc(message.decide_time) if message.HasField("decide_time") else None,
         policy_version=message.policy_version,
+        shadow_denied_by=_shadow_denied_by(message.limits or (message.limit,)),
     )
+
+
+def _shadow_denied_by(states: Iterable[pb.LimitState]) -> tuple[str, ...]:
+    rules = [state.rule for state in states if state.shadow and not state.admits]
+    return tuple(dict.fromkeys(rules)) if rules else ()
 
 
 def limit_states(messages: Iterable[pb.LimitState]) -> tuple[LimitState, ...]:
@@ -83,6 +90,7 @@ def _limit_state(message: pb.LimitState) -> LimitState:
         admits=message.admits,
         shadow=message.shadow,
         retry_after=seconds(message.retry_after) if waits else None,
+        burst=message.burst,
     )
 
 
@@ -115,21 +123,26 @@ def measure(number: int) -> Measure:
 
 
 def acts(given: Iterable[Act], name: str) -> list[pb.Act]:
-    """Return acts as messages; refuses a cost that a message has no room for."""
+    """Return acts as messages; refuses what a message has no room for."""
     messages = []
     for number, act in enumerate(given):
-        cost = countable(act.cost, f"{name}[{number}].cost")
-        messages.append(
-            pb.Act(subject=act.subject, endpoint=act.endpoint, plan=act.plan or "", cost=cost)
-        )
+        at = f"{name}[{number}]."
+        cost, plan = countable(act.cost, f"{at}cost"), act.plan or ""
+        try:
+            messages.append(
+                pb.Act(subject=act.subject, endpoint=act.endpoint, plan=plan, cost=cost)
+            )
+        except TypeError as error:
+            fields = {"subject": act.subject, "endpoint": act.endpoint, "plan": plan, "cost": cost}
+            raise mistyped(pb.Act, fields, at) or error from None
     return messages
 
 
 def countable(amount: int, field: str = "cost", *, least: int = 1, most: int = MAX_COST) -> int:
     """Return an amount, or refuse here what the message has no room for, as the service would."""
-    if least <= amount <= most:
+    if isinstance(amount, int) and least <= amount <= most:
         return amount
-    mistake = f"is {amount}; give {least:,} to {most:,}"
+    mistake = f"is {amount!r}; give {least:,} to {most:,}"
     raise ValidationError(f"the {field} {mistake}", fields={field: mistake})
 
 

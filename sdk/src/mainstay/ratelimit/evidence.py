@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.results import DenialReason
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
@@ -119,7 +120,8 @@ class Evidence(Calls):
         From `start_time` (24 hours before the end) until before `end_time` (now). Pages of
         `page_size` (1 to 500) are read as they are wanted.
         """
-        request = pb.ListViolationsRequest(
+        request = build(
+            pb.ListViolationsRequest,
             subject=subject,
             rule=rule,
             start_time=conversions.optional_moment(start_time, "start_time"),
@@ -147,8 +149,12 @@ class Evidence(Calls):
         `window` goes back from now in whole minutes, up to 90 days; without, 1 hour. `top` subjects
         (0 to 100; 10) are named. Lags by some seconds.
         """
-        request = pb.GetAnalyticsRequest(
-            window=conversions.optional_duration(window), rule=rule, plan=plan, top=top
+        request = build(
+            pb.GetAnalyticsRequest,
+            window=conversions.optional_duration(window),
+            rule=rule,
+            plan=plan,
+            top=top,
         )
         response = await self._channel.unary(self._stub.GetAnalytics, request, **REPEATABLE)
         return Analytics(

@@ -5,6 +5,7 @@ from datetime import timedelta
 from mainstay.context import new_request_id
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.results import Acquired, Lease
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
@@ -29,7 +30,8 @@ class Leases(Calls):
         the caller's or one made here for this call. Raises NotFoundError when no concurrency rule
         covers the endpoint.
         """
-        request = pb.AcquireLeaseRequest(
+        request = build(
+            pb.AcquireLeaseRequest,
             subject=subject,
             endpoint=endpoint,
             plan=plan or "",
@@ -53,7 +55,7 @@ class Leases(Calls):
 
         Raises PreconditionError (`LEASE_LOST`) when its time was over: stop what it was for.
         """
-        request = pb.RenewLeaseRequest(token=token, ttl=conversions.optional_duration(ttl))
+        request = build(pb.RenewLeaseRequest, token=token, ttl=conversions.optional_duration(ttl))
         response = await self._channel.unary(
             self._stub.RenewLease, request, timeout=timeout, **REPEATABLE
         )
@@ -66,7 +68,7 @@ class Leases(Calls):
         timeout: float | None = None,  # noqa: ASYNC109 - it becomes the call's deadline
     ) -> bool:
         """Give a place back and return whether it was still held; one that is gone is no error."""
-        request = pb.ReleaseLeaseRequest(token=token)
+        request = build(pb.ReleaseLeaseRequest, token=token)
         response = await self._channel.unary(
             self._stub.ReleaseLease, request, timeout=timeout, **REPEATABLE
         )

@@ -1,5 +1,6 @@
 """The method of the client for spending a limit locally."""
 
+import asyncio
 from datetime import timedelta
 
 from mainstay.channel import Channel
@@ -54,5 +55,5 @@ class LocalSpending(Limits):
         return spender
 
     async def _close_spenders(self) -> None:
-        for spender in list(self._spenders):
-            await spender.close()
+        # At once: each may have to wait for a service that is gone.
+        await asyncio.gather(*(spender.close() for spender in list(self._spenders)))

@@ -8,6 +8,7 @@ import hashlib
 import re
 
 MAX_NAME_BYTES = 256
+_DIGESTED = "sha256:"
 
 # Control characters, and halves of characters, which have no place in UTF-8.
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -16,9 +17,10 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 def subject_of(text: str) -> str:
     """Return `text` where it can name a subject, else its digest: different texts stay apart."""
     encoded = text.encode("utf-8", "surrogatepass")
-    if 1 <= len(encoded) <= MAX_NAME_BYTES and not _UNFIT.search(text):
+    fits = 1 <= len(encoded) <= MAX_NAME_BYTES and not _UNFIT.search(text)
+    if fits and not text.startswith(_DIGESTED):  # who names a digest would spend another's limit
         return text
-    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+    return f"{_DIGESTED}{hashlib.sha256(encoded).hexdigest()}"
 
 
 def endpoint_of(text: str) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import ONCE, REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
 
@@ -55,7 +56,8 @@ class Overriding(Calls):
         raised. `reason` has 1 to 500 characters. In force on every replica within two seconds.
         Raises NotFoundError for an unknown rule and QuotaError beyond 10,000 overrides of a tenant.
         """
-        override = pb.Override(
+        override = build(
+            pb.Override,
             subject=subject,
             rule=rule,
             limits=limits,
@@ -65,7 +67,7 @@ class Overriding(Calls):
         )
         # With an etag, a repeat of a put that arrived would find that it is no longer current.
         repeat = ONCE if etag else REPEATABLE
-        request = pb.PutOverrideRequest(override=override)
+        request = build(pb.PutOverrideRequest, override=override)
         response = await self._channel.unary(self._stub.PutOverride, request, **repeat)
         return parse_override(response.override)
 
@@ -76,7 +78,7 @@ class Overriding(Calls):
 
         They are read in pages: what changes meanwhile may be missed.
         """
-        request = pb.ListOverridesRequest(subject=subject, rule=rule)
+        request = build(pb.ListOverridesRequest, subject=subject, rule=rule)
         while True:
             response = await self._channel.unary(self._stub.ListOverrides, request, **REPEATABLE)
             for override in response.overrides:
@@ -87,7 +89,7 @@ class Overriding(Calls):
 
     async def delete_override(self, subject: str, rule: str, *, reason: str = "") -> bool:
         """End an override and return whether there was one."""
-        request = pb.DeleteOverrideRequest(subject=subject, rule=rule, reason=reason)
+        request = build(pb.DeleteOverrideRequest, subject=subject, rule=rule, reason=reason)
         response = await self._channel.unary(self._stub.DeleteOverride, request, **REPEATABLE)
         return response.deleted
 

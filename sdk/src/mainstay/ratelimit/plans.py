@@ -5,6 +5,7 @@ from datetime import datetime
 
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.rules import PlanSource, plan_source
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
@@ -54,13 +55,13 @@ class Plans(Calls):
 
     async def assign_plan(self, subject: str, plan: str, *, reason: str = "") -> AssignedPlan:
         """Put a subject on a plan, or with an empty one on none; in force within a second."""
-        request = pb.AssignPlanRequest(subject=subject, plan=plan, reason=reason)
+        request = build(pb.AssignPlanRequest, subject=subject, plan=plan, reason=reason)
         response = await self._channel.unary(self._stub.AssignPlan, request, **REPEATABLE)
         return _assigned(response.assignment, ())
 
     async def get_plan(self, subject: str) -> AssignedPlan:
         """Return the plan of a subject and what it includes; empty for one without a plan."""
-        request = pb.GetPlanRequest(subject=subject)
+        request = build(pb.GetPlanRequest, subject=subject)
         response = await self._channel.unary(self._stub.GetPlan, request, **REPEATABLE)
         return _assigned(response.assignment, tuple(response.features))
 
@@ -71,7 +72,7 @@ class Plans(Calls):
 
         Raises NotFoundError for a feature that no plan of the policy names.
         """
-        request = pb.CheckFeatureRequest(subject=subject, feature=feature, plan=plan or "")
+        request = build(pb.CheckFeatureRequest, subject=subject, feature=feature, plan=plan or "")
         response = await self._channel.unary(self._stub.CheckFeature, request, **REPEATABLE)
         return FeatureCheck(
             included=response.included,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import ONCE, REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
 # Replaying a quarter of an hour of traffic takes its time.
@@ -23,6 +24,8 @@ class PolicyVersion:
         create_time: When, in UTC.
         in_force: Whether it is the one in force.
         digest: SHA-256 of the text, in hexadecimal.
+        warnings: What it leaves without effect, in sentences, as told when it was put; empty
+            elsewhere.
 
     """
 
@@ -32,6 +35,7 @@ class PolicyVersion:
     create_time: datetime
     in_force: bool
     digest: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,20 +105,27 @@ class PolicyVersions(Calls):
 
         `text` is the whole policy as YAML, up to 1 MiB; `reason` has 1 to 500 characters. Raises
         ValidationError (`POLICY_REFUSED`) that names line and field of every mistake, and
-        ConflictError when `expected_version` is not in force. Never repeated after an error.
+        ConflictError when `expected_version` is not in force. Never repeated after an error. What
+        the policy leaves without effect, such as overrides of rules that it does not have, is in
+        `warnings` of the answer.
         """
-        request = pb.PutPolicyRequest(text=text, reason=reason, expected_version=expected_version)
+        request = build(
+            pb.PutPolicyRequest, text=text, reason=reason, expected_version=expected_version
+        )
         response = await self._channel.unary(self._stub.PutPolicy, request, **ONCE)
-        return _version(response.version)
+        return _version(response.version, tuple(response.warnings))
 
-    async def validate_policy(self, text: str) -> None:
-        """Raise what `put_policy` would say against a text, and change nothing."""
-        request = pb.PutPolicyRequest(text=text, reason="only validated", validate_only=True)
-        await self._channel.unary(self._stub.PutPolicy, request, **REPEATABLE)
+    async def validate_policy(self, text: str) -> tuple[str, ...]:
+        """Raise what `put_policy` would say against a text, or return its warnings; no changes."""
+        request = build(pb.PutPolicyRequest, text=text, reason="only validated", validate_only=True)
+        response = await self._channel.unary(self._stub.PutPolicy, request, **REPEATABLE)
+        return tuple(response.warnings)
 
     async def preview_policy(self, text: str, *, window: timedelta | None = None) -> Preview:
         """Replay the traffic of the last `window` (up to 15 minutes, which is the default)."""
-        request = pb.PreviewPolicyRequest(text=text, window=conversions.optional_duration(window))
+        request = build(
+            pb.PreviewPolicyRequest, text=text, window=conversions.optional_duration(window)
+        )
         response = await self._channel.unary(
             self._stub.PreviewPolicy, request, timeout=_PREVIEW_SECONDS, **REPEATABLE
         )
@@ -122,7 +133,7 @@ class PolicyVersions(Calls):
 
     async def get_policy(self, version: int | None = None) -> PolicyText:
         """Return a version of the policy; the one in force when none is named."""
-        request = pb.GetPolicyRequest(version=version)
+        request = build(pb.GetPolicyRequest, version=version)
         response = await self._channel.unary(self._stub.GetPolicy, request, **REPEATABLE)
         return PolicyText(
             text=response.text,
@@ -148,12 +159,12 @@ class PolicyVersions(Calls):
 
         Raises NotFoundError for a version that there is not. Never repeated after an error.
         """
-        request = pb.RollbackPolicyRequest(version=version, reason=reason)
+        request = build(pb.RollbackPolicyRequest, version=version, reason=reason)
         response = await self._channel.unary(self._stub.RollbackPolicy, request, **ONCE)
         return _version(response.version)
 
 
-def _version(message: pb.PolicyVersion) -> PolicyVersion:
+def _version(message: pb.PolicyVersion, warnings: tuple[str, ...] = ()) -> PolicyVersion:
     return PolicyVersion(
         version=message.version,
         creator=message.creator,
@@ -161,6 +172,7 @@ def _version(message: pb.PolicyVersion) -> PolicyVersion:
         create_time=conversions.utc(message.create_time),
         in_force=message.in_force,
         digest=message.digest,
+        warnings=warnings,
     )
 
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import ONCE, REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.results import Reserved, TokenReservation
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 
@@ -28,7 +29,8 @@ class Reservations(Calls):
         s to the shortest window of the rule, by default a tenth of that. Unlimited is allowed
         without a reservation: spend freely. Never repeated after an error.
         """
-        request = pb.ReserveTokensRequest(
+        request = build(
+            pb.ReserveTokensRequest,
             subject=subject,
             endpoint=endpoint,
             plan=plan or "",
@@ -54,8 +56,10 @@ class Reservations(Calls):
 
         Less when part of it has left the window already, 0 when the share was returned before.
         """
-        request = pb.ReturnTokensRequest(
-            token=token, unused=conversions.countable(unused, "unused", least=0)
+        request = build(
+            pb.ReturnTokensRequest,
+            token=token,
+            unused=conversions.countable(unused, "unused", least=0),
         )
         response = await self._channel.unary(
             self._stub.ReturnTokens, request, timeout=timeout, **REPEATABLE

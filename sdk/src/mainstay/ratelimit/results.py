@@ -86,6 +86,7 @@ class LimitState:
         admits: Whether it admits the cost.
         shadow: Whether it only watches: it never denies.
         retry_after: Seconds until it admits the cost; None when it does, or never will.
+        burst: How much may come at once, where that is not `limit` (gcra); 0 otherwise.
 
     """
 
@@ -99,6 +100,7 @@ class LimitState:
     admits: bool
     shadow: bool
     retry_after: float | None
+    burst: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,7 @@ class Decision:
         decide_time: When it was decided, in UTC by the store's clock; `refund` takes it.
         policy_version: The version of the policy that was in force; 0 for a file that is not
             stored.
+        shadow_denied_by: The rules in shadow that would have denied it.
 
     """
 
@@ -140,11 +143,17 @@ class Decision:
     limits: tuple[LimitState, ...] = ()
     decide_time: datetime | None = None
     policy_version: int = 0
+    shadow_denied_by: tuple[str, ...] = ()
 
     @property
     def degraded(self) -> bool:
         """Whether it was decided without the counters, by the rule's failure mode."""
         return self.failure_mode is not None
+
+    @property
+    def shadow_denied(self) -> bool:
+        """Whether a rule in shadow would have denied it."""
+        return bool(self.shadow_denied_by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from enum import Enum
 
 from mainstay.ratelimit import conversions
 from mainstay.ratelimit.calls import REPEATABLE, Calls
+from mainstay.ratelimit.messages import build
 from mainstay.ratelimit.overrides import Override, parse_override
 from mainstay.ratelimit.results import Algorithm, FailureMode, LimitState, Measure
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
@@ -20,7 +21,9 @@ class PlanSource(Enum):
     NONE = "none"
     """There is none."""
     UNKNOWN = "unknown"
-    """It could not be looked up: the limits without a plan apply."""
+    """It could not be looked up: the plan last known applies, or the limits without a plan."""
+    REMOVED = "removed"
+    """One was assigned that the policy no longer has: the limits without a plan apply."""
 
 
 class LimitSource(Enum):
@@ -68,6 +71,9 @@ class Rule:
         plan_limits: The limits of each plan.
         on_failure: What decides while the counters cannot be reached.
         shadow: Whether it only watches.
+        burst: How much may come at once (gcra); 0 where that is the limit itself.
+        time_zone: Whose days, weeks and months its windows follow; empty where they follow no
+            calendar.
 
     """
 
@@ -78,6 +84,8 @@ class Rule:
     plan_limits: tuple[PlanLimits, ...]
     on_failure: FailureMode
     shadow: bool
+    burst: int = 0
+    time_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +145,8 @@ class Explanation:
         plan_source: Where it comes from.
         rules: What applies of each kind: rate, concurrency and AI budgets.
         policy_version: The version in force; 0 for a file that is not stored.
-        degraded: Whether the counters could not be reached: all of every limit is then left.
+        degraded: Whether the counters could not be reached: what is left is then what one
+            replica would allow by the failure mode.
 
     """
 
@@ -175,7 +184,7 @@ class Rulebook(Calls):
 
     async def explain(self, subject: str, endpoint: str, *, plan: str | None = None) -> Explanation:
         """Tell which rules apply, where each limit comes from and what remains; changes nothing."""
-        request = pb.ExplainRequest(subject=subject, endpoint=endpoint, plan=plan or "")
+        request = build(pb.ExplainRequest, subject=subject, endpoint=endpoint, plan=plan or "")
         response = await self._channel.unary(self._stub.Explain, request, **REPEATABLE)
         return Explanation(
             plan=response.plan,
@@ -205,6 +214,8 @@ def _rule(message: pb.Rule) -> Rule:
         ),
         on_failure=conversions.failure_mode(message.on_failure),
         shadow=message.shadow,
+        burst=message.burst,
+        time_zone=message.time_zone,
     )
 
 
