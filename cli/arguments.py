@@ -3,14 +3,15 @@
 import re
 from datetime import timedelta
 
-_LENGTH = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
 _UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
     "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
 }
+# Each at most once, the greatest first.
+_LENGTH = re.compile("".join(f"(?:([0-9]{{1,12}}){unit})?" for unit in _UNITS))
 
 
 class UsageError(Exception):
@@ -18,11 +19,22 @@ class UsageError(Exception):
 
 
 def length(text: str, option: str) -> timedelta:
-    """Return a length of time such as 5m."""
+    """Return a length of time such as 5m or 1h30m."""
     match = _LENGTH.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{option} {text!r} should be a whole number and ms, s, m, h or d: 5m")
+    if not text or match is None:
+        raise UsageError(
+            f"{option} {text!r} should be whole numbers and d, h, m, s or ms: 5m, 1h30m"
+        )
     try:
-        return int(match[1]) * _UNITS[match[2]]
+        numbers = zip(match.groups(), _UNITS.values(), strict=True)
+        return sum((int(number or 0) * unit for number, unit in numbers), start=timedelta())
     except OverflowError:
         raise UsageError(f"{option} {text} is too long; 366d is the most there is") from None
+
+
+def length_back(text: str, option: str, *, most: timedelta) -> timedelta:
+    """Return how far to look back: some time, and not more than `most`."""
+    span = length(text, option)
+    if not timedelta() < span <= most:
+        raise UsageError(f"{option} {text} should be longer than nothing and at most {most.days}d")
+    return span

@@ -17,6 +17,7 @@ from mainstay.errors import MainstayError, UnavailableError, ValidationError
 
 FAILED = 1
 MISUSED = 2
+DENIED = 3
 
 T = TypeVar("T")
 
@@ -96,16 +97,20 @@ def sensible(parse: Callable[[], T]) -> T:
 
 
 def misused(message: str) -> NoReturn:
-    """Exit because the command makes no sense."""
-    _exit(MISUSED, message)
+    """Exit because the command makes no sense; each of several mistakes has a line."""
+    _exit(MISUSED, "\n  ".join(_line(each) for each in message.split("\n")))
 
 
 def fail(message: str) -> NoReturn:
     """Exit because the command could not be carried out."""
-    _exit(FAILED, message)
+    # What a service says may have lines; what a person reads here is one.
+    _exit(FAILED, _line(message))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _exit(code: int, message: str) -> NoReturn:
-    # What a service says may have lines; what a person reads here is one.
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {message}", err=True)
     raise typer.Exit(code) from None

@@ -1,11 +1,11 @@
-"""What `mainstay cache inspect` and `stats` print for people: 80 columns at most."""
+"""What `mainstay cache inspect` and `stats` print for people."""
 
 from collections.abc import Iterator
 
 from rich.markup import escape
 from rich.table import Table
 
-from cli.console import facts
+from cli.console import facts, table
 from cli.wording import length, moment, size, words
 from mainstay.cache.administration import Figures, Inspection, QuotaUsage, Stats
 from mainstay.cache.results import Hit
@@ -62,16 +62,11 @@ def summary(stats: Stats, window: str) -> str:
 
 def groups(stats: Stats) -> Table:
     """Return the figures by namespace and class."""
-    table = Table(box=None, pad_edge=False)
-    # Together with the spaces between them 80 columns, when every name and number is long.
-    for title, width in (("namespace", 16), ("class", 16)):
-        table.add_column(title, overflow="ellipsis", no_wrap=True, max_width=width)
-    for title, width in (("reads", 9), ("hits", 6), ("saved", 10)):
-        table.add_column(title, justify="right", no_wrap=True, max_width=width)
-    table.add_column("mostly missed", overflow="ellipsis", no_wrap=True, max_width=13)
+    columns = ("reads", "hits", "saved")
+    found = table("namespace", "class", *columns, "mostly missed", right=columns)
     for group in stats.groups:
         figures = group.figures
-        table.add_row(
+        found.add_row(
             escape(group.namespace),
             escape(group.ttl_class) or _NONE,
             _reads(figures),
@@ -79,18 +74,15 @@ def groups(stats: Stats) -> Table:
             length(figures.time_saved) if figures.computations_saved else _NONE,
             _first_reason(figures),
         )
-    return table
+    return found
 
 
 def misses(total: Figures) -> Table:
     """Return the reasons, the most frequent first."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("misses")
-    table.add_column("count", justify="right")
-    table.add_column("share", justify="right")
+    found = table("misses", "count", "share", right=("count", "share"))
     for reason, count in sorted(total.miss_counts.items(), key=lambda item: -item[1]):
-        table.add_row(words(reason.value), f"{count:,}", f"{count / total.misses:.1%}")
-    return table
+        found.add_row(words(reason.value), f"{count:,}", f"{count / total.misses:.1%}")
+    return found
 
 
 def computations(total: Figures) -> str:
@@ -104,15 +96,12 @@ def computations(total: Figures) -> str:
 
 def quotas(usages: tuple[QuotaUsage, ...]) -> Table:
     """Return what the tenant holds and may hold."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("quota", overflow="fold")
-    table.add_column("used", justify="right")
-    table.add_column("limit", justify="right")
+    found = table("quota", "used", "limit", right=("used", "limit"))
     for usage in usages:
         show = size if "bytes" in usage.quota else "{:,}".format
         limit = _NONE if usage.limit is None else show(usage.limit)
-        table.add_row(escape(usage.quota), show(usage.used), limit)
-    return table
+        found.add_row(escape(usage.quota), show(usage.used), limit)
+    return found
 
 
 def _rate(figures: Figures, target: float) -> str:

@@ -4,13 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cli.arguments import length
-from cli.asking import FAILED, misused, sensible
+from cli.arguments import length_back
+from cli.asking import DENIED, misused, sensible
 from cli.console import console
 from cli.documents import text
 from cli.limits import listing, override, plan, policy
+from cli.limits.explanation import Background, background, explanation
 from cli.limits.options import (
+    ALL_TENANTS,
     HERE,
+    KEPT,
     Cost,
     DataDir,
     Endpoint,
@@ -23,9 +26,10 @@ from cli.limits.options import (
     first,
     shifted,
 )
+from cli.limits.refusals import tell_problem, with_problem
 from cli.limits.sentences import verdict
 from cli.wording import length as in_words
-from mainstay.ratelimit import Decision
+from mainstay.ratelimit import Decision, Explanation, RateLimitClient
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(plan.app, name="plan")
@@ -38,7 +42,7 @@ def limits() -> None:
     """Check and look at rate limits, and change who may do what.
 
     Asks the service at MAINSTAY_RATELIMIT_ADDRESS, or that of the suite that `mainstay up` runs.
-    The exit status is 1 for a denial or a failure and 2 for a command that makes no sense.
+    The exit status is 1 for a failure, 2 for a command that makes no sense, and 3 for a denial.
     """
 
 
@@ -52,7 +56,11 @@ def check(
     data_dir: DataDir = HERE,
     json: Json = False,
 ) -> None:
-    """Decide, and consume when allowed. The exit status is 1 when denied."""
+    """Decide, and consume when allowed.
+
+    The exit status is 0 when allowed and 3 when denied, 1 when nobody could decide and 2 for a
+    command that makes no sense.
+    """
     decision = ask_limits(
         lambda client: client.check(subject, endpoint, plan=plan, cost=cost), tenant, data_dir
     )
@@ -69,7 +77,11 @@ def peek(
     data_dir: DataDir = HERE,
     json: Json = False,
 ) -> None:
-    """Decide as `check` would, and consume nothing."""
+    """Decide as `check` would, and consume nothing.
+
+    The exit status is 0 when allowed and 3 when denied, 1 when nobody could decide and 2 for a
+    command that makes no sense.
+    """
     decision = ask_limits(
         lambda client: client.peek(subject, endpoint, plan=plan, cost=cost), tenant, data_dir
     )
@@ -115,39 +127,45 @@ def explain(
     json: Json = False,
 ) -> None:
     """Tell which rules apply, where their limits come from and what is left."""
-    found = ask_limits(
-        lambda client: client.explain(subject, endpoint, plan=plan), tenant, data_dir
-    )
+
+    async def explained(client: RateLimitClient) -> tuple[Explanation, Background]:
+        found = await client.explain(subject, endpoint, plan=plan)
+        return found, Background() if json else await background(client, subject, found)
+
+    found, known = ask_limits(explained, tenant, data_dir)
     if json:
         typer.echo(text(found))
         return
     screen = console()
-    for part in listing.explanation(found):
+    for part in explanation(found, known):
         screen.print(part, markup=False)
 
 
 @app.command(name="list")
 def list_rules(tenant: Tenant = None, data_dir: DataDir = HERE, json: Json = False) -> None:
     """List the rules in force, with the limits of each plan."""
-    found = ask_limits(lambda client: client.list_limits(), tenant, data_dir)
+    found, problem = ask_limits(
+        lambda client: with_problem(client, client.list_limits()), tenant, data_dir
+    )
     if json:
         typer.echo(text(found))
     else:
         console().print(listing.rules(found))
+    tell_problem(problem)
 
 
 @app.command()
 def violations(
     subject: Annotated[str, typer.Option(help="Only of this subject.")] = "",
     rule: Annotated[str, typer.Option(help="Only of this rule.")] = "",
-    since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 24h, 7d.")] = "24h",
+    since: Annotated[str, typer.Option(help="How far back: 90s, 1h30m, 24h, up to 90d.")] = "24h",
     most: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 50,
     tenant: Tenant = None,
     data_dir: DataDir = HERE,
     json: Json = False,
 ) -> None:
     """List denials, the newest first; `--tenant "*"` those of all tenants."""
-    span = sensible(lambda: length(since, "--since"))
+    span = sensible(lambda: length_back(since, "--since", most=KEPT))
     start = sensible(lambda: shifted(-span, "--since"))
     found = ask_limits(
         lambda client: first(
@@ -162,7 +180,7 @@ def violations(
     if json:
         typer.echo(text(found))
     elif found:
-        console().print(listing.violations(found))
+        console().print(listing.violations(found, tenants=tenant == ALL_TENANTS))
     else:
         typer.echo(f"no denials within the last {in_words(span)}")
 
@@ -176,8 +194,8 @@ def stats(
     data_dir: DataDir = HERE,
     json: Json = False,
 ) -> None:
-    """Count what was allowed and denied, and name who was limited most."""
-    span = sensible(lambda: length(window, "--window"))
+    """Count what was allowed and denied, and name who was limited most; `--tenant "*"` of all."""
+    span = sensible(lambda: length_back(window, "--window", most=KEPT))
     found = ask_limits(
         lambda client: client.analytics(window=span, rule=rule, plan=plan), tenant, data_dir
     )
@@ -191,10 +209,10 @@ def stats(
     )
     if found.groups:
         screen.print()
-        screen.print(listing.analytics(found))
+        screen.print(listing.analytics(found, tenants=tenant == ALL_TENANTS))
     if found.top_subjects:
         screen.print()
-        screen.print(listing.top_subjects(found.top_subjects))
+        screen.print(listing.top_subjects(found.top_subjects, tenants=tenant == ALL_TENANTS))
     if found.incomplete:
         screen.print("\nSome evidence came faster than it could be stored and is missing.")
 
@@ -202,4 +220,4 @@ def stats(
 def _tell(decision: Decision, *, json: bool, would: bool) -> None:
     typer.echo(text(decision) if json else verdict(decision, would=would))
     if not decision.allowed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(DENIED)

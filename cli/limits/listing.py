@@ -1,123 +1,83 @@
-"""What `mainstay limits` prints for people in tables: 80 columns at most."""
+"""What `mainstay limits` prints for people in tables."""
 
 from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
-from cli.limits.sentences import left, window
+from cli.console import table
 from cli.wording import moment, words
 from mainstay.ratelimit import (
+    Algorithm,
     Analytics,
-    AppliedRule,
-    Explanation,
     LimitedSubject,
-    LimitSource,
     Override,
+    PlanLimits,
     PolicyVersion,
     Preview,
+    Rule,
     Rules,
     Violation,
 )
 
-_NONE = "-"
-
-
-# Between two columns are two blanks: with their widths no more than 80.
-def _table(*columns: tuple[str, int], right: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title, width in columns:
-        if title in right:
-            table.add_column(title, justify="right", no_wrap=True, max_width=width)
-        else:
-            table.add_column(title, overflow="ellipsis", no_wrap=True, max_width=width)
-    return table
-
-
-def explanation(found: Explanation) -> Iterator[str]:
-    """Yield lines: the plan, and each rule that applies with its limits."""
-    yield f"plan: {found.plan or 'none'} ({_plan_source(found)})"
-    for applied in found.rules:
-        yield ""
-        yield _rule(applied)
-        if not applied.limits:
-            yield "  unlimited"
-        for state in applied.limits:
-            resets = "" if state.reset_time is None else f", reset {moment(state.reset_time)}"
-            shadow = ", only watched" if state.shadow else ""
-            yield f"  {left(state)} left per {window(state)}{resets}{shadow}"
-        if applied.also_matching:
-            yield f"  also matching, less specific: {', '.join(applied.also_matching)}"
-    if found.degraded:
-        yield ""
-        yield "The counters cannot be reached: what is left is not known."
-
-
-def _plan_source(found: Explanation) -> str:
-    return {
-        "call": "named by the call",
-        "assigned": "assigned",
-        "none": "none is assigned",
-        "unknown": "could not be looked up",
-    }[found.plan_source.value]
-
-
-def _rule(applied: AppliedRule) -> str:
-    by = f" by {applied.matched}" if applied.matched else ""
-    source = words(applied.limit_source.value)
-    if applied.limit_source is LimitSource.OVERRIDE and applied.override is not None:
-        until = moment(applied.override.expire_time)
-        source = f"override until {until}: {applied.override.reason}"
-    mode = applied.on_failure.value
-    return f"rule {applied.rule}{by}, limits from {source}, {mode} on failure"
+_NONE, _UNLIMITED = "-", "unlimited"
 
 
 def rules(found: Rules) -> Table:
     """Return the rules with their limits, a line for each plan."""
-    table = _table(("rule", 18), ("plan", 12), ("limits", 24), ("endpoints", 20))
+    made = table("rule", "plan", "limits", "counted", "endpoints")
     for rule in found.rules:
         name = f"{rule.name} (shadow)" if rule.shadow else rule.name
-        endpoints = ", ".join(rule.endpoints) or words(rule.measure.value)
+        counted, endpoints = _counted(rule), ", ".join(rule.endpoints) or words(rule.measure.value)
         for each in rule.plan_limits:
-            own = " (own)" if each.tenant_specific else ""
-            limits = " ".join(each.limits) or "unlimited"
-            table.add_row(
-                escape(name), escape(each.plan) or _NONE, escape(limits) + own, escape(endpoints)
-            )
-            name = endpoints = ""
-    return table
+            parts = (name, each.plan or _NONE, _limits(rule, each), counted, endpoints)
+            made.add_row(*map(escape, parts))
+            name = counted = endpoints = ""
+    return made
 
 
-def violations(found: Sequence[Violation]) -> Table:
-    """Return denials, the newest first."""
-    table = _table(
-        ("last", 23),
-        ("subject", 12),
-        ("rule", 11),
-        ("plan", 6),
-        ("limit", 12),
-        ("count", 6),
-        right=("count",),
-    )
+def _counted(rule: Rule) -> str:
+    if rule.algorithm is Algorithm.CONCURRENCY:
+        return "places"
+    parts = [words(rule.algorithm.value)]
+    if rule.burst:
+        parts.append(f"burst {rule.burst:,}")
+    if rule.time_zone:
+        parts.append(f"calendar of {rule.time_zone}")
+    return ", ".join(parts)
+
+
+def _limits(rule: Rule, of_plan: PlanLimits) -> str:
+    limits = " ".join(of_plan.limits) or _UNLIMITED
+    if rule.algorithm is Algorithm.CONCURRENCY and limits != _UNLIMITED:
+        limits = f"{limits} at once"
+    return f"{limits} (own)" if of_plan.tenant_specific else limits
+
+
+def violations(found: Sequence[Violation], *, tenants: bool = False) -> Table:
+    """Return denials, the newest first; with `tenants` whose they are instead of the plan."""
+    of = "tenant" if tenants else "plan"
+    made = table("last", "subject", "rule", of, "limit", "count", right=("count",), whole=("last",))
     for each in found:
-        table.add_row(
+        made.add_row(
             moment(each.end_time),
             escape(each.subject),
             escape(f"{each.rule} (shadow)" if each.shadow else each.rule),
-            escape(each.plan) or _NONE,
+            escape(each.tenant if tenants else each.plan) or _NONE,
             escape(each.limit) or _NONE,
             f"{each.count:,}",
         )
-    return table
+    return made
 
 
-def analytics(found: Analytics) -> Table:
-    """Return what was decided, by rule and plan."""
+def analytics(found: Analytics, *, tenants: bool = False) -> Table:
+    """Return what was decided, by rule and plan; with `tenants` by tenant, too."""
     columns = ("allowed", "denied", "shadow", "degraded")
-    table = _table(("rule", 18), ("plan", 12), *((title, 10) for title in columns), right=columns)
+    made = table(*(("tenant",) if tenants else ()), "rule", "plan", *columns, right=columns)
     for group in found.groups:
         counts = group.counts
-        table.add_row(
+        made.add_row(
+            *((escape(group.tenant),) if tenants else ()),
             escape(group.rule),
             escape(group.plan) or _NONE,
             f"{counts.allowed:,}",
@@ -125,43 +85,50 @@ def analytics(found: Analytics) -> Table:
             f"{counts.shadow_denied:,}",
             f"{counts.degraded:,}",
         )
-    return table
+    return made
 
 
-def top_subjects(found: Sequence[LimitedSubject]) -> Table:
-    """Return who was limited most."""
-    table = _table(("most limited", 40), ("rule", 24), ("denied", 12), right=("denied",))
+def top_subjects(found: Sequence[LimitedSubject], *, tenants: bool = False) -> Table:
+    """Return who was limited most; with `tenants` whose they are, too."""
+    made = table(
+        *("most limited", *(("tenant",) if tenants else ()), "rule", "denied"), right=("denied",)
+    )
     for each in found:
         at_most = "≤ " if each.overcount else ""
-        table.add_row(escape(each.subject), escape(each.rule), f"{at_most}{each.denied:,}")
-    return table
+        made.add_row(
+            escape(each.subject),
+            *((escape(each.tenant),) if tenants else ()),
+            escape(each.rule),
+            f"{at_most}{each.denied:,}",
+        )
+    return made
 
 
 def overrides(found: Sequence[Override]) -> Table:
     """Return overrides by subject and rule."""
-    table = _table(("subject", 15), ("rule", 12), ("limits", 12), ("ends", 23), ("reason", 10))
+    made = table("subject", "rule", "limits", "ends", "reason", whole=("ends",))
     for each in found:
-        table.add_row(
+        made.add_row(
             escape(each.subject),
             escape(each.rule),
             escape(each.limits),
             moment(each.expire_time),
             escape(each.reason),
         )
-    return table
+    return made
 
 
 def versions(found: Sequence[PolicyVersion]) -> Table:
     """Return versions of the policy."""
-    table = _table(("version", 9), ("since", 23), ("by", 14), ("reason", 28), right=("version",))
+    made = table("version", "since", "by", "reason", right=("version",), whole=("since",))
     for each in found:
-        table.add_row(
+        made.add_row(
             f"{'* ' if each.in_force else ''}{each.version}",
             moment(each.create_time),
             escape(each.creator),
             escape(each.reason),
         )
-    return table
+    return made
 
 
 def preview(found: Preview) -> Iterator[str | Table]:
@@ -174,25 +141,19 @@ def preview(found: Preview) -> Iterator[str | Table]:
         f"{found.sampled:.0%} of the subjects."
     )
     columns = ("checks", "denied now", "then")
-    rules_table = _table(("rule", 38), *((title, 12) for title in columns), right=columns)
+    by_rule = table("rule", *columns, right=columns)
     for rule in found.rules:
         figures = (rule.checks, rule.denied_before, rule.denied_after)
-        rules_table.add_row(escape(rule.rule), *(f"{each:,}" for each in figures))
-    yield rules_table
+        by_rule.add_row(escape(rule.rule), *(f"{each:,}" for each in figures))
+    yield by_rule
     if found.subjects:
         yield ""
-        table = _table(
-            ("subject", 30),
-            ("rule", 20),
-            ("denied now", 12),
-            ("then", 12),
-            right=("denied now", "then"),
-        )
+        by_subject = table("subject", "rule", *columns[1:], right=columns[1:])
         for each in found.subjects:
-            table.add_row(
+            by_subject.add_row(
                 escape(each.subject),
                 escape(each.rule),
                 f"{each.denied_before:,}",
                 f"{each.denied_after:,}",
             )
-        yield table
+        yield by_subject

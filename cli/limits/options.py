@@ -16,6 +16,9 @@ from mainstay.ratelimit import RateLimitClient
 
 LIMITS = Service(name="ratelimit", called="the rate limits", answers="do")
 HERE = Path(".mainstay")
+ALL_TENANTS = "*"
+# For so long the service keeps what it denied.
+KEPT = timedelta(days=90)
 
 T = TypeVar("T")
 

@@ -38,7 +38,7 @@ def put(
     subject: Subject,
     rule: Rule,
     limits: Annotated[str, typer.Argument(help="As in the policy: 50/min, unlimited.")],
-    lasting: Annotated[str, typer.Option("--for", help="For how long: 90s, 15m, 24h, 7d.")],
+    lasting: Annotated[str, typer.Option("--for", help="For how long: 15m, 1h30m, 7d.")],
     reason: Annotated[str, typer.Option(help="Why, for the audit.")],
     tenant: Tenant = None,
     data_dir: DataDir = HERE,

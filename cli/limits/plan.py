@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from cli.asking import FAILED
+from cli.asking import DENIED
 from cli.documents import text
 from cli.limits.options import HERE, DataDir, Json, Plan, Reason, Subject, Tenant, ask_limits
 from cli.wording import moment
-from mainstay.ratelimit import AssignedPlan
+from mainstay.ratelimit import AssignedPlan, PlanSource
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -67,7 +67,11 @@ def feature(
     data_dir: DataDir = HERE,
     json: Json = False,
 ) -> None:
-    """Tell whether a feature is in a subject's plan; the exit status is 1 when it is not."""
+    """Tell whether a feature is in a subject's plan.
+
+    The exit status is 0 when it is and 3 when it is not, 1 when nobody could tell and 2 for a
+    command that makes no sense.
+    """
     found = ask_limits(
         lambda client: client.check_feature(subject, feature, plan=plan), tenant, data_dir
     )
@@ -77,9 +81,11 @@ def feature(
         has = "includes" if found.included else "does not include"
         upgrade = f"; {found.upgrade_plan} would" if found.upgrade_plan else ""
         named = f"plan {found.plan}" if found.plan else "having no plan"
-        typer.echo(f"{named} {has} {feature}{upgrade}")
+        removed = found.plan_source is PlanSource.REMOVED
+        why = f" (the policy no longer has the plan of {subject})" if removed else ""
+        typer.echo(f"{named}{why} {has} {feature}{upgrade}")
     if not found.included:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(DENIED)
 
 
 def _told(found: AssignedPlan) -> str:

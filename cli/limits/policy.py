@@ -1,15 +1,17 @@
 """`mainstay limits policy`: the policy, its versions, and what another would do."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
 from cli.arguments import length
-from cli.asking import sensible
+from cli.asking import misused, sensible
 from cli.console import console
 from cli.documents import text
 from cli.limits import listing
 from cli.limits.options import HERE, DataDir, Json, Tenant, ask_limits, document, first
+from cli.limits.refusals import mistakes, tell_problem, with_problem
 from mainstay.ratelimit import PolicyVersion
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -36,8 +38,7 @@ def show(
         typer.echo(text(found))
         return
     typer.echo(found.text, nl=not found.text.endswith("\n"))
-    if found.problem:
-        typer.echo(f"a newer text was refused: {' '.join(found.problem.split())}", err=True)
+    tell_problem(found.problem)
 
 
 @app.command()
@@ -48,21 +49,40 @@ def versions(
     json: Json = False,
 ) -> None:
     """List the versions, the newest first; the one in force has a star."""
-    found = ask_limits(lambda client: first(client.policy_versions(), most), tenant, data_dir)
+    found, problem = ask_limits(
+        lambda client: with_problem(client, first(client.policy_versions(), most)),
+        tenant,
+        data_dir,
+    )
     if json:
         typer.echo(text(found))
     elif found:
         console().print(listing.versions(found))
     else:
         typer.echo("no versions")
+    tell_problem(problem)
 
 
 @app.command()
-def check(file: File, tenant: Tenant = None, data_dir: DataDir = HERE) -> None:
-    """Tell whether a policy would be accepted, and change nothing."""
+def check(
+    file: File,
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the service too, what would be without effect.")
+    ] = False,
+    tenant: Tenant = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Tell whether a policy would be accepted, and change nothing; needs no service."""
     policy = sensible(lambda: document(file))
-    ask_limits(lambda client: client.validate_policy(policy), tenant, data_dir)
+    if found := mistakes(policy):
+        misused("\n".join([f"{file} is refused:", *found]))
+    warnings = (
+        ask_limits(lambda client: client.validate_policy(policy), tenant, data_dir)
+        if online
+        else ()
+    )
     typer.echo(f"{file} would be accepted")
+    _warn(warnings)
 
 
 @app.command()
@@ -103,6 +123,8 @@ def put(
         data_dir,
     )
     _tell(version, json=json)
+    if not json:
+        _warn(version.warnings)
 
 
 @app.command()
@@ -122,3 +144,8 @@ def rollback(
 
 def _tell(version: PolicyVersion, *, json: bool) -> None:
     typer.echo(text(version) if json else f"version {version.version} is in force")
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)

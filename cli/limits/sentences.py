@@ -15,10 +15,11 @@ def verdict(decision: Decision, *, would: bool = False) -> str:
     if decision.limit is None:
         parts.append("unlimited")
     else:
-        per = "" if decision.window is None else f" per {_length(decision.window)}"
-        parts.append(f"{decision.remaining or 0:,} of {decision.limit:,}{per} left")
+        per_window = "" if decision.window is None else f" per {_length(decision.window)}"
+        parts.append(f"{decision.remaining or 0:,} of {decision.limit:,}{per_window} left")
     if not decision.allowed:
         parts.append(_denial(decision))
+    parts += [f"the rule {rule} in shadow would have denied" for rule in decision.shadow_denied_by]
     if decision.failure_mode is not None:
         parts.append(f"decided without the counters ({decision.failure_mode.value})")
     return "; ".join(parts)
@@ -48,9 +49,9 @@ def dollars(micros: int) -> str:
     return f"${micros / _MICROS:,.2f}"
 
 
-def window(state: LimitState) -> str:
-    """Return how long the window of a limit is."""
-    return "at once" if state.window is None else _length(state.window)
+def per(state: LimitState) -> str:
+    """Return for how long a limit is."""
+    return "at once" if state.window is None else f"per {_length(state.window)}"
 
 
 def _length(seconds: float) -> str:

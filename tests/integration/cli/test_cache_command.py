@@ -113,16 +113,14 @@ class TestSet:
 
 class TestInspect:
     async def test_lists_what_is_known(self, cache: Cache) -> None:
-        """In two columns that fit a terminal, also when a tag looks like markup."""
+        """In two columns, whole where nobody sits at a terminal, also what looks like markup."""
         tag = "[red]" + "t" * 100
         await cache("set", "video/1", "value", "--class", "video_metadata", "--tag", tag)
         result = await cache("inspect", "video/1")
-        text = "".join(line[14:].strip() for line in lines(result.stdout))
 
         assert 0 == result.exit_code
-        assert tag in text
-        assert "video_metadata" in text
-        assert max(map(len, lines(result.stdout))) <= 80
+        assert tag in result.stdout
+        assert "video_metadata" in result.stdout
 
     async def test_shows_what_reads_do_not_find(self, cache: Cache) -> None:
         """With the reason."""
@@ -172,7 +170,7 @@ class TestInvalidate:
 
 
 class TestStats:
-    async def test_fit_a_terminal(self, cache: Cache) -> None:
+    async def test_are_whole_without_a_terminal(self, cache: Cache) -> None:
         """However long the names are; the target and the reasons are told."""
         long = "n" * 64
         for namespace in ("video", long):
@@ -186,7 +184,7 @@ class TestStats:
         assert "video" in result.stdout
         assert "creator_settings" in result.stdout
         assert "cold" in result.stdout
-        assert max(len(line.rstrip()) for line in lines(result.stdout)) <= 80
+        assert f"\n{long}  creator_settings " in result.stdout
 
     async def test_as_json(self, cache: Cache) -> None:
         """Of one namespace, with the quotas."""

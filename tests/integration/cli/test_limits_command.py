@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from services.ratelimit.app import build
 from services.ratelimit.settings import RateLimitSettings
 
 SUBJECT, CHAT = "user:42", "/api/chat"
+SOMEBODY = f"user:{'x' * 200}"
 POLICY = """\
 version: 1
 plans:
@@ -25,10 +27,26 @@ limits:
     endpoints: [/api/chat]
     default: 5/min
     plans: {basic: 5/min, pro: 20/min}
+  - name: even
+    endpoints: [/even]
+    algorithm: gcra
+    burst: 2
+    shadow: true
+    default: 60/min
+  - name: daily
+    endpoints: [/daily]
+    algorithm: fixed_window
+    time_zone: Europe/Berlin
+    default: 9/d 5/36h
   - name: api
     endpoints: ["*"]
     default: unlimited
+concurrency:
+  - name: places
+    endpoints: [/even]
+    default: 3
 """
+EVEN, DAILY = "/even", "/daily"
 PATIENCE = 20.0
 
 Limits = Callable[..., Awaitable[Result]]
@@ -98,7 +116,7 @@ class TestChecks:
             done.exit_code,
             done.stdout,
         )
-        assert 1 == denied.exit_code
+        assert 3 == denied.exit_code
         assert denied.stdout.startswith("denied by ai_chat (no plan); 0 of 5 per 1 min left; retry")
 
     async def test_as_json(self, limits: Limits) -> None:
@@ -141,7 +159,7 @@ class TestRules:
         assert 0 == told.exit_code
         assert "plan: pro (named by the call)\n" in told.stdout
         assert "rule ai_chat by /api/chat, limits from plan, local on failure\n" in told.stdout
-        assert "  19 of 20 left per 1 min, reset 20" in told.stdout
+        assert "  19 of 20 per 1 min left (sliding window), reset 20" in told.stdout
         assert "  also matching, less specific: *\n" in told.stdout
 
     async def test_are_listed(self, limits: Limits) -> None:
@@ -149,9 +167,30 @@ class TestRules:
         told = await limits("list")
         text = [line.split() for line in told.stdout.splitlines()]
 
-        assert ["ai_chat", "-", "5/min", "/api/chat"] in text
+        assert ["ai_chat", "-", "5/min", "sliding", "window", "/api/chat"] in text
         assert ["pro", "20/min"] in text
-        assert ["api", "-", "unlimited", "*"] in text
+        assert ["api", "-", "unlimited", "sliding", "window", "*"] in text
+
+    async def test_say_how_they_count(self, limits: Limits) -> None:
+        """With burst and calendar; one in shadow does not deny, and tells what it would."""
+        listed = await limits("list")
+        rows = [re.split(" {2,}", line.rstrip()) for line in listed.stdout.splitlines()]
+        even = await limits("explain", SUBJECT, EVEN)
+        daily = await limits("explain", SUBJECT, DAILY)
+        done = [await limits("check", SUBJECT, EVEN, "--cost", "2") for _ in range(2)]
+
+        assert ["even (shadow)", "-", "60/min", "gcra, burst 2", EVEN] in rows
+        calendar = "fixed window, calendar of Europe/Berlin"
+        assert ["daily", "-", "9/d 5/36h", calendar, DAILY] in rows
+        assert ["places", "-", "3 at once", "places", EVEN] in rows
+        assert "  2 of 60 per 1 min left (gcra, burst 2), reset 20" in even.stdout
+        assert "  3 of 3 at once left, reset 20" in even.stdout
+        assert "  9 of 9 per calendar day left (fixed window, Europe/Berlin), reset" in daily.stdout
+        assert "  5 of 5 per 1 d 12 h left (fixed window), reset" in daily.stdout
+        assert [0, 0] == [told.exit_code for told in done]
+        assert [False, True] == [
+            told.stdout.endswith("; the rule even in shadow would have denied\n") for told in done
+        ]
 
 
 class TestWithDatabase:
@@ -173,7 +212,7 @@ class TestWithDatabase:
         assert assigned.stdout.startswith(f"{SUBJECT} is on plan pro since ")
         assert shown.stdout.endswith("; it includes chat, export\n")
         assert (0, "plan pro includes export\n") == (includes.exit_code, includes.stdout)
-        assert (1, "plan basic does not include export; pro would\n") == (
+        assert (3, "plan basic does not include export; pro would\n") == (
             lacks.exit_code,
             lacks.stdout,
         )
@@ -226,18 +265,52 @@ class TestWithDatabase:
         assert f"* {first + 2}" in listed.stdout
 
     async def test_policies_that_are_wrong_are_mistakes(self, limits: Limits) -> None:
-        """Line and field are named."""
+        """Line and field of each are named, in a line of its own."""
         wrong = POLICY.replace("default: 5/min", "default: 5/fortnight").encode()
         for command in (("put", "-", "--reason", "x"), ("check", "-"), ("preview", "-")):
             told = await limits("policy", *command, stdin=wrong)
 
             assert (2, "") == (told.exit_code, told.stdout)
-            assert 1 == len(told.stderr.splitlines())
-            assert "line 8" in told.stderr
-            assert "5/fortnight" in told.stderr
+            first, mistake = told.stderr.splitlines()
+            assert first in {"error: the policy is refused:", "error: - is refused:"}
+            assert "line 8" in mistake
+            assert "5/fortnight" in mistake
+
+    async def test_what_a_policy_leaves_without_effect_is_told(
+        self, limits: Limits, tmp_path: Path
+    ) -> None:
+        """Before and after; who was on a plan that is gone learns so."""
+        await limits("plan", "assign", SUBJECT, "pro")
+        gone = POLICY.replace("  pro: {features: [chat, export]}\n", "")
+        (tmp_path / "new.yaml").write_text(gone.replace(", pro: 20/min", ""))
+        offline = await limits("policy", "check", "new.yaml")
+        online = await limits("policy", "check", "new.yaml", "--online")
+        put = await limits("policy", "put", "new.yaml", "--reason", "fewer")
+        told = await limits("explain", SUBJECT, CHAT)
+        lacks = await limits("plan", "feature", SUBJECT, "chat")
+
+        assert (0, "") == (offline.exit_code, offline.stderr)
+        assert (0, 0) == (online.exit_code, put.exit_code)
+        assert online.stderr.startswith("warning: ")
+        assert "plan pro" in online.stderr
+        assert online.stderr == put.stderr
+        assert "plan: none (the policy no longer has the plan pro)\n" in told.stdout
+        assert 3 == lacks.exit_code
+        assert f"having no plan (the policy no longer has the plan of {SUBJECT})" in lacks.stdout
+
+    async def test_a_text_that_was_refused_is_told(self, limits: Limits, tmp_path: Path) -> None:
+        """Beside what is in force, on stderr."""
+        (tmp_path / "ratelimit.yaml").write_text(POLICY.replace("5/min", "5/fortnight"))
+        await eventually(lambda: document(limits, "policy", "show"), lambda told: told["problem"])
+        for command in (("list",), ("policy", "versions")):
+            told = await limits(*command)
+
+            assert (0, 1) == (told.exit_code, len(told.stderr.splitlines()))
+            assert told.stderr.startswith("a newer text was refused: the rate limit policy ")
+            assert "is refused: line 8: " in told.stderr
 
     async def test_evidence_is_listed_and_counted(self, limits: Limits) -> None:
-        """Who was denied, how often, by what."""
+        """Who was denied, how often, by what; whole names, for a pipe may look for them."""
         for _ in range(3):
             await limits("check", SUBJECT, CHAT, "--cost", "3")
         await eventually(
@@ -246,14 +319,25 @@ class TestWithDatabase:
         await eventually(
             lambda: document(limits, "stats"), lambda told: told["total"]["denied"] == 2
         )
-        listed = await limits("violations", "--since", "1h")
+        await limits("check", SOMEBODY, CHAT, "--cost", "6")
+        await eventually(
+            lambda: document(limits, "violations", "--subject", SOMEBODY), lambda told: told
+        )
+        listed = await limits("violations", "--since", "1h30m")
         none = await limits("violations", "--rule", "api")
+        await eventually(
+            lambda: document(limits, "stats"), lambda told: told["total"]["denied"] == 3
+        )
         counted = await limits("stats")
+        of_all = [await limits(command, "--tenant", "*") for command in ("violations", "stats")]
 
         assert SUBJECT in listed.stdout
+        assert SOMEBODY in listed.stdout
         assert "no denials within the last 1 d\n" == none.stdout
-        assert "1 checks allowed and 2 denied within the last 1 h." in counted.stdout
+        assert "1 checks allowed and 3 denied within the last 1 h." in counted.stdout
         assert "ai_chat" in counted.stdout
+        assert [False, False] == ["default" in told.stdout for told in (listed, counted)]
+        assert [True, True] == ["default" in told.stdout for told in of_all]
 
     async def test_a_policy_is_tried_on_recent_traffic(
         self, limits: Limits, tmp_path: Path
@@ -302,9 +386,13 @@ class TestMistakes:
             ["reset", SUBJECT],
             ["reset", SUBJECT, "--all", "--rule", "ai_chat"],
             ["violations", "--since", "yesterday"],
-            ["violations", "--since", "9999999d"],
+            ["violations", "--since", "0s"],
+            ["violations", "--since", "91d"],
+            ["stats", "--window", "91d"],
+            ["stats", "--window", "0m"],
             ["override", "put", SUBJECT, "ai_chat", "5/min", "--for", "a week", "--reason", "x"],
             ["policy", "put", "no_such_file.yaml", "--reason", "x"],
+            ["policy", "check", "no_such_file.yaml"],
             ["policy", "preview", "-", "--window", "soon"],
         ],
     )
@@ -314,6 +402,20 @@ class TestMistakes:
 
         assert (2, 1) == (told.exit_code, len(told.stderr.splitlines()))
         assert told.stderr.startswith("error: ")
+
+    async def test_of_a_policy_are_found_without_a_service(self, tmp_path: Path) -> None:
+        """Each with its line, in a line of its own."""
+        (tmp_path / "good.yaml").write_text(POLICY)
+        (tmp_path / "bad.yaml").write_text(POLICY.replace("/min", "/fortnight"))
+        good = await run("policy", "check", "good.yaml")
+        bad = await run("policy", "check", "bad.yaml")
+        first, *mistakes = bad.stderr.splitlines()
+
+        assert (0, "good.yaml would be accepted\n") == (good.exit_code, good.stdout)
+        assert (2, "error: bad.yaml is refused:") == (bad.exit_code, first)
+        assert ["  line 8: ", "  line 9: ", "  line 9: ", "  line 15:"] == [
+            mistake[:10] for mistake in mistakes
+        ]
 
     async def test_what_needs_a_database_says_so(self, limits: Limits) -> None:
         """Where the service has none."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.arguments import UsageError, length
+from cli.arguments import UsageError, length, length_back
 from cli.cache.arguments import Place, data, place, places, value
 from cli.cache.target import chosen
 from cli.wording import length as in_words
@@ -39,22 +39,38 @@ class TestLengths:
             ("5m", timedelta(minutes=5)),
             ("24h", timedelta(hours=24)),
             ("7d", timedelta(days=7)),
+            ("1h30m", timedelta(minutes=90)),
+            ("1d2h3m4s5ms", timedelta(days=1, hours=2, minutes=3, seconds=4, milliseconds=5)),
+            ("0s", timedelta()),
         ],
     )
-    def test_a_number_and_a_unit(self, text: str, expected: timedelta) -> None:
-        """As in the policy file."""
+    def test_numbers_and_units(self, text: str, expected: timedelta) -> None:
+        """Each unit once, the greatest first."""
         assert expected == length(text, "--ttl")
 
-    @pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5min", "1h30m", "٣m"])
+    @pytest.mark.parametrize(
+        "text", ["", "5", "m", "5 m", "-5m", "1.5h", "5min", "30m1h", "1h1h", "1h 2m", "٣m"]
+    )
     def test_anything_else_is_refused(self, text: str) -> None:
         """With the option's name and an example."""
-        with pytest.raises(UsageError, match=r"--ttl .* a whole number and ms, s, m, h or d: 5m"):
+        with pytest.raises(
+            UsageError, match=r"--ttl .* whole numbers and d, h, m, s or ms: 5m, 1h30m"
+        ):
             length(text, "--ttl")
 
     def test_one_that_no_clock_can_hold(self) -> None:
         """Numbers have twelve digits at most, days more than a calendar has."""
         with pytest.raises(UsageError, match="too long"):
             length("999999999999d", "--ttl")
+
+    @pytest.mark.parametrize("text", ["0s", "0d0h", "91d", "90d1ms", "9999999d"])
+    def test_no_time_and_too_much_are_no_way_back(self, text: str) -> None:
+        """Nothing is found in what is not kept."""
+        quarter = timedelta(days=90)
+
+        assert quarter == length_back("90d", "--since", most=quarter)
+        with pytest.raises(UsageError, match=f"--since {text} .* at most 90d"):
+            length_back(text, "--since", most=quarter)
 
 
 class TestValues:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cli.arguments import UsageError
 from cli.limits import listing
+from cli.limits.explanation import Background, explanation
 from cli.limits.options import document, shifted
 from cli.limits.sentences import verdict
 from mainstay.ratelimit import (
@@ -53,6 +54,27 @@ OVERRIDE = Override(
     create_time=WHEN,
     etag="1",
 )
+VIOLATION = Violation(
+    tenant="globex",
+    subject=WHO,
+    rule=LONG,
+    endpoint=LONG,
+    plan=LONG,
+    reason=DenialReason.LIMIT,
+    shadow=False,
+    count=1_234,
+    start_time=WHEN,
+    end_time=WHEN,
+    request_id="r",
+    limit="10/s 200/min",
+)
+ANALYTICS = Analytics(
+    groups=(CountsGroup(tenant="globex", rule=LONG, plan=LONG, counts=COUNTS),),
+    total=COUNTS,
+    top_subjects=(),
+    incomplete=False,
+)
+LIMITED = LimitedSubject(tenant="globex", subject=WHO, rule=LONG, denied=12_345, overcount=2)
 
 
 def printed(*parts: str | Table) -> str:
@@ -105,6 +127,14 @@ class TestVerdicts:
                 "allowed by chat (plan pro); unlimited",
             ),
             (
+                {"shadow_denied_by": ("new", "other")},
+                (
+                    "allowed by chat (plan pro); 49 of 50 per 1 min left; "
+                    "the rule new in shadow would have denied; "
+                    "the rule other in shadow would have denied"
+                ),
+            ),
+            (
                 {"failure_mode": FailureMode.LOCAL},
                 (
                     "allowed by chat (plan pro); 49 of 50 per 1 min left; "
@@ -140,6 +170,7 @@ class TestVerdicts:
 class TestExplanations:
     def test_tell_where_limits_come_from(self) -> None:
         """Of each kind of rule, with what is left of each limit."""
+        reset = "reset 2026-01-31 12:00:00 UTC"
         budget = state(measure=Measure.MONEY, limit=5_000_000, remaining=4_500_000, shadow=True)
         applied = AppliedRule(
             rule="chat",
@@ -147,7 +178,12 @@ class TestExplanations:
             also_matching=("/api/*", "*"),
             limit_source=LimitSource.TENANT_PLAN,
             override=None,
-            limits=(state(), budget),
+            limits=(
+                state(),
+                budget,
+                state(window=None, limit=3, remaining=1),
+                state(algorithm=Algorithm.GCRA, burst=1_000),
+            ),
             on_failure=FailureMode.LOCAL,
         )
         overridden = AppliedRule(
@@ -171,8 +207,10 @@ class TestExplanations:
             "plan: pro (assigned)",
             "",
             "rule chat by /api/chat, limits from tenant plan, local on failure",
-            "  49 of 50 left per 1 min, reset 2026-01-31 12:00:00 UTC",
-            "  $4.50 of $5.00 left per 1 min, reset 2026-01-31 12:00:00 UTC, only watched",
+            f"  49 of 50 per 1 min left (sliding window), {reset}",
+            f"  $4.50 of $5.00 per 1 min left (sliding window), {reset}, only watched",
+            f"  1 of 3 at once left, {reset}",
+            f"  49 of 50 per 1 min left (gcra, burst 1,000), {reset}",
             "  also matching, less specific: /api/*, *",
             "",
             (
@@ -181,8 +219,52 @@ class TestExplanations:
             ),
             "  unlimited",
             "",
-            "The counters cannot be reached: what is left is not known.",
-        ] == list(listing.explanation(found))
+            (
+                "The counters cannot be reached: what is left is what this replica alone would "
+                "allow, by what each rule says of failures."
+            ),
+        ] == list(explanation(found, Background()))
+
+    @pytest.mark.parametrize(
+        ("algorithm", "days", "time_zone", "expected"),
+        [
+            (Algorithm.FIXED_WINDOW, 1, "UTC", "per calendar day left (fixed window, UTC)"),
+            # When clocks are put back.
+            (Algorithm.FIXED_WINDOW, 25 / 24, "UTC", "per calendar day left (fixed window, UTC)"),
+            (Algorithm.FIXED_WINDOW, 7, "UTC", "per calendar week left (fixed window, UTC)"),
+            (Algorithm.FIXED_WINDOW, 28, "UTC", "per calendar month left (fixed window, UTC)"),
+            (Algorithm.FIXED_WINDOW, 31, "UTC", "per calendar month left (fixed window, UTC)"),
+            (Algorithm.FIXED_WINDOW, 2, "UTC", "per 2 d left (fixed window)"),
+            (Algorithm.FIXED_WINDOW, 1, "", "per 1 d left (fixed window)"),
+            (Algorithm.SLIDING_WINDOW, 1, "UTC", "per 1 d left (sliding window)"),
+        ],
+    )
+    def test_tell_calendars_from_lengths(
+        self, algorithm: Algorithm, days: float, time_zone: str, expected: str
+    ) -> None:
+        """Where the rule follows one, and the window is about as long as one of its parts."""
+        limit = state(algorithm=algorithm, window=days * 86_400)
+        applied = AppliedRule(
+            rule="chat",
+            matched="chat",
+            also_matching=(),
+            limit_source=LimitSource.DEFAULT,
+            override=None,
+            limits=(limit,),
+            on_failure=FailureMode.LOCAL,
+        )
+        found = Explanation(
+            plan="",
+            plan_source=PlanSource.REMOVED,
+            rules=(applied,),
+            policy_version=3,
+            degraded=False,
+        )
+        known = Background(time_zones={"chat": time_zone}, removed_plan="enterprise")
+        plan, *_, told = explanation(found, known)
+
+        assert "plan: none (the policy no longer has the plan enterprise)" == plan
+        assert told.startswith(f"  49 of 50 {expected}, reset")
 
 
 class TestTables:
@@ -204,55 +286,32 @@ class TestTables:
                                 ),
                                 on_failure=FailureMode.LOCAL,
                                 shadow=True,
+                                burst=1_000,
                             ),
                         ),
                         plans=(),
                         policy_version=1,
                     )
                 ),
-                ("chat (shadow)", "20/min", "pro", "unlimited (own)", "/api/chat"),
+                ("chat (shadow)", "20/min", "pro", "unlimited (own)", "gcra, burst 1,000"),
             ),
             (
-                listing.violations(
-                    [
-                        Violation(
-                            tenant="acme",
-                            subject=WHO,
-                            rule=LONG,
-                            endpoint=LONG,
-                            plan=LONG,
-                            reason=DenialReason.LIMIT,
-                            shadow=False,
-                            count=1_234,
-                            start_time=WHEN,
-                            end_time=WHEN,
-                            request_id="r",
-                            limit="10/s 200/min",
-                        )
-                    ]
-                ),
-                ("2026-01-31 12:00:00 UTC", "1,234", "[red]ss", "[red]rr", "10/s 200/min"),
+                listing.violations([VIOLATION]),
+                ("2026-01-31 12:00:00 UTC", "1,234", "[red]ss", "[red]rr", "200/min"),
             ),
             (
-                listing.analytics(
-                    Analytics(
-                        groups=(CountsGroup(tenant="acme", rule=LONG, plan=LONG, counts=COUNTS),),
-                        total=COUNTS,
-                        top_subjects=(),
-                        incomplete=False,
-                    )
-                ),
-                ("1,234,567", "99,999", "[red]rr"),
+                listing.violations([VIOLATION], tenants=True),
+                ("2026-01-31 12:00:00 UTC", "1,234", "[red]ss", "[red]rr", "globex"),
             ),
+            (listing.analytics(ANALYTICS), ("1,234,567", "99,999", "[red]rr")),
             (
-                listing.top_subjects(
-                    [
-                        LimitedSubject(
-                            tenant="acme", subject=WHO, rule=LONG, denied=12_345, overcount=2
-                        )
-                    ]
-                ),
-                ("≤ 12,345", "[red]ss", "[red]rr"),
+                listing.analytics(ANALYTICS, tenants=True),
+                ("1,234,567", "99,999", "[red]rr", "globex"),
+            ),
+            (listing.top_subjects([LIMITED]), ("≤ 12,345", "[red]ss", "[red]rr")),
+            (
+                listing.top_subjects([LIMITED], tenants=True),
+                ("≤ 12,345", "[red]ss", "[red]rr", "globex"),
             ),
             (
                 listing.overrides([OVERRIDE]),
@@ -274,7 +333,17 @@ class TestTables:
                 ("* 12", "2026-01-31 12:00:00 UTC", "[red]rr"),
             ),
         ],
-        ids=["rules", "violations", "analytics", "top", "overrides", "versions"],
+        ids=[
+            "rules",
+            "violations",
+            "violations of tenants",
+            "analytics",
+            "analytics of tenants",
+            "top",
+            "top of tenants",
+            "overrides",
+            "versions",
+        ],
     )
     def test_fit_a_terminal(self, table: Table, facts: tuple[str, ...]) -> None:
         """However long the names are, and whatever looks like markup; figures are whole."""
@@ -282,6 +351,7 @@ class TestTables:
 
         assert [] == [fact for fact in facts if fact not in text]
         assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+        assert "…" not in text
 
 
 class TestPreviews:
