@@ -4,7 +4,7 @@ from collections import Counter
 from zoneinfo import available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.ratelimit.fixed_window import Bounds, Count, bounds, decide, refund
@@ -65,20 +65,28 @@ class TestBound:
             max_size=40,
         ),
     )
+    @example(
+        limit=Limit(quota=1, window=SECOND, algorithm=Algorithm.FIXED_WINDOW),
+        acts=[(0, 0, 2), (0, 1, 1), (0, 0, 1)],
+    )
     @MANY
     def test_no_window_admits_more_than_the_limit(
         self, limit: Limit, acts: list[tuple[int, int, int]]
     ) -> None:
-        """By the furthest the clock has been, when it steps back over a boundary."""
+        """When the clock steps back over a boundary, by the furthest at which it admitted.
+
+        A denial leaves no trace of where the clock has been.
+        """
         count: Count | None = None
         true_time, furthest = bounds(limit, START).begin, 0
         admitted: Counter[Bounds] = Counter()
         for elapsed, behind, cost in acts:
             true_time += elapsed * limit.window // 4
             now = true_time - behind * limit.window // 4
-            furthest = max(furthest, now)
             count, verdict = decide(count, now=now, limit=limit, cost=cost, consume=True)
-            admitted[bounds(limit, furthest)] += cost if verdict.admits else 0
+            if verdict.admits:
+                furthest = max(furthest, now)
+                admitted[bounds(limit, furthest)] += cost
 
         assert all(sum_ <= limit.quota for sum_ in admitted.values())
 
