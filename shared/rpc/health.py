@@ -85,10 +85,11 @@ class HealthRegistry:
                 status = self.status(service)
                 if status != last:
                     last = status
-                    yield status
-                if self._closed:
+                    yield status  # and look again: it may have changed while this was on its way
+                elif self._closed:
                     return
-                await changed.wait()
+                else:
+                    await changed.wait()
         finally:
             self._watchers.discard(changed)
 
