@@ -22,7 +22,7 @@ $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e sdk -e .
 	@touch $@
 
-# What the cache and the rate limits are measured against; only the measurements need it.
+# What the services are measured against; only the measurements need it.
 $(RIVALS): $(READY) requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
@@ -81,6 +81,18 @@ bench-cache: $(RIVALS) ## measure the cache beside redis-py, cashews and aiocach
 .PHONY: bench-ratelimit
 bench-ratelimit: $(RIVALS) ## measure the rate limits beside the library limits (2 minutes)
 	@$(BIN)/python -m bench ratelimit
+
+.PHONY: bench-jobs
+bench-jobs: $(RIVALS) ## measure the jobs beside pgqueuer, procrastinate, dbos and dramatiq (10 minutes)
+	@$(BIN)/python -m bench jobs
+
+# Like SECONDS=, for a run that is to be repeated.
+SECONDS ?= 240
+SEED ?=
+
+.PHONY: faults-jobs
+faults-jobs: $(READY) ## break everything around the jobs service and judge it (4 minutes; SECONDS=)
+	@$(BIN)/python -m tests.faults.jobs_suite --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: clean
 clean: ## remove what the other targets made, data of `make up` included

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from bench.report import Findings, Row, show, show_comparisons
+from bench.report import WIDTH, Findings, Row, show, show_comparisons
 
 # By the module that holds them.
 BARS = {"startup": "startup", "clean-clone": "clean_clone"}
@@ -20,11 +20,17 @@ BARS = {"startup": "startup", "clean-clone": "clean_clone"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Measurements that are shown as one table, beside libraries that only they need."""
+    """Measurements that are shown as one table, beside libraries that only they need.
+
+    Without one of `rivals` they cannot be taken; who is `optional` is left out where it is missing.
+    Many columns want a `width`.
+    """
 
     title: str
     modules: Mapping[str, str]
-    rivals: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    width: int = WIDTH
 
 
 GROUPS = {
@@ -50,6 +56,22 @@ GROUPS = {
             "limit-local": "limit_local",
         },
         rivals=("redis", "limits"),
+    ),
+    "jobs": Group(
+        title="The jobs beside others",
+        modules={
+            "job-drain": "job_drain",
+            "job-latency": "job_latency",
+            "job-steps": "job_steps",
+            "job-send": "job_send",
+            "job-recovery": "job_recovery",
+            "job-takeover": "job_takeover",
+            "job-idle": "job_idle",
+            "job-blocked": "job_blocked",
+            "job-tenants": "job_tenants",
+        },
+        optional=("pgqueuer", "procrastinate", "dbos", "dramatiq"),
+        width=100,
     ),
 }
 
@@ -86,7 +108,7 @@ async def _compare(group: Group, names: list[str]) -> None:
     finally:
         # What was found before one of them failed is worth its minutes.
         if findings:
-            show_comparisons(group.title, findings, _circumstances(group, load))
+            show_comparisons(group.title, findings, _circumstances(group, load), width=group.width)
 
 
 async def _run(name: str, module: str) -> Any:
@@ -99,7 +121,11 @@ def _load() -> float:
 
 
 def _circumstances(group: Group, load: list[float]) -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in group.rivals)
+    names = (*group.rivals, *group.optional)
+    versions = ", ".join(
+        f"{name} {version(name)}" if find_spec(name) else f"without {name}, which is not installed"
+        for name in names
+    )
     return (
         f"{versions}; {os.cpu_count()} cores; load of the machine {load[0]:.1f} before, "
         f"{min(load[1:]):.1f} to {max(load[1:]):.1f} during, of which about 2 is the measurement."

@@ -26,7 +26,7 @@ async def offer(
     def start(number: int, due: float) -> None:
         tasks.append(loop.create_task(measure(number, due)))
 
-    await asyncio.to_thread(_keep_time, loop, start, rate, seconds)
+    await asyncio.to_thread(keep_time, loop, start, rate, seconds)
     async with asyncio.timeout(LONGEST_WAIT):
         results = await asyncio.gather(*tasks, return_exceptions=True)
     if errors := [each for each in results if isinstance(each, BaseException)]:
@@ -34,12 +34,13 @@ async def offer(
     return [math.inf if isinstance(each, BaseException) else each for each in results]
 
 
-def _keep_time(
+def keep_time(
     loop: asyncio.AbstractEventLoop,
     start: Callable[[int, float], object],
     rate: int,
     seconds: float,
 ) -> None:
+    """Have `start` called in the loop with each number and when it is due; call it in a thread."""
     # In a thread, because the timers of event loops are good to a millisecond only, which is what
     # is to be measured.
     began = time.perf_counter()

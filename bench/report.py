@@ -52,14 +52,16 @@ def show(rows: Iterable[Row]) -> None:
     Console().print(table)
 
 
-def show_comparisons(title: str, sections: Sequence[Findings], circumstances: str) -> None:
+def show_comparisons(
+    title: str, sections: Sequence[Findings], circumstances: str, *, width: int = WIDTH
+) -> None:
     """Print one table of all findings, and below it how they came about."""
     columns = list(
         dict.fromkeys(
             (OURS, *(name for each in sections for row in each.rows for name in row.figures))
         )
     )
-    table = Table(title=title, width=WIDTH, padding=(0, 0, 0, 1))
+    table = Table(title=title, width=width, padding=(0, 0, 0, 1))
     for heading in ("what", "bar", "met"):
         table.add_column(heading)
     for heading in columns:
@@ -70,7 +72,7 @@ def show_comparisons(title: str, sections: Sequence[Findings], circumstances: st
             figures = (row.figures.get(column, "") for column in columns)
             table.add_row(row.what, row.bar, met, *figures)
         table.add_section()
-    console = Console(width=WIDTH)
+    console = Console(width=width)
     console.print(table)
     for note in [circumstances, *(section.note for section in sections)]:
         console.print(f"- {note}", markup=False, highlight=False)

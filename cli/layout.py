@@ -165,6 +165,7 @@ class Layout:
             variables[f"MAINSTAY_HEALTH_{name.upper()}_ADDRESS"] = self.service(name).address
         for name in USED_BY_RATELIMIT:
             variables[f"MAINSTAY_RATELIMIT_{name.upper()}_ADDRESS"] = self.service(name).address
+        variables["MAINSTAY_JOBS_RATELIMIT_ADDRESS"] = self.service("ratelimit").address
         return variables
 
 

@@ -5,6 +5,7 @@ import typer
 from cli.cache.command import app as cache
 from cli.demo.command import demo
 from cli.doctor import doctor
+from cli.jobs.command import app as jobs
 from cli.limits.command import app as limits
 from cli.migrate import migrate
 from cli.up import up
@@ -32,6 +33,7 @@ app.command()(doctor)
 app.command()(migrate)
 app.add_typer(cache, name="cache")
 app.add_typer(limits, name="limits")
+app.add_typer(jobs, name="jobs")
 
 
 def run() -> None:

@@ -9,5 +9,5 @@ compile() {
 compile pyproject.toml sdk/pyproject.toml --extra embedded --group dev --upgrade -o requirements/dev.txt
 # The runtime is a part of it, with the same versions.
 compile pyproject.toml sdk/pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
-# What the cache is measured against comes on top of the first, with the same versions again.
+# What the services are measured against comes on top of the first, with the same versions again.
 compile --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt

@@ -25,6 +25,7 @@ from hypothesis import settings
 
 from cli.embedded.postgres import PostgresServer
 from cli.embedded.redis import RedisServer
+from shared.telemetry.call_lines import CallLines
 
 # A busy machine makes no property false; that a test ends is what its own timeout is for.
 settings.register_profile("mainstay", deadline=None)
@@ -58,6 +59,7 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         configure(**{**settings, "cache_logger_on_first_use": False})
 
     monkeypatch.setattr(structlog, "configure", configure_for_now)
+    monkeypatch.setattr(CallLines, "installed", CallLines.installed)
     yield
     structlog.reset_defaults()
     root.setLevel(level)

@@ -10,11 +10,12 @@ import math
 import sys
 from dataclasses import dataclass, field
 
+from examples.video_app.jobs.emails import BOUNCED
 from examples.video_app.tracing import configure_tracing
 from mainstay import Mainstay, context
 from mainstay.cache.client import Hit
 from mainstay.errors import CacheError, RateLimitError
-from mainstay.jobs import AcceptedEvent
+from mainstay.jobs import AcceptedEvent, Job, Progress
 from mainstay.ratelimit.client import Decision
 
 UPLOAD_ENDPOINT = "/api/videos/upload"
@@ -135,11 +136,28 @@ class VideoBackend:
             idempotency_key=f"upload:{video.video_id}",
         )
 
+    async def request_quiz(self, user: str, quiz_id: str, video_id: str) -> AcceptedEvent:
+        """Have a quiz written; the same quiz again starts no second job."""
+        return await self._mainstay.jobs.send_event(
+            "quiz/generation.requested",
+            {"quiz_id": quiz_id, "video_id": video_id, "requested_by": f"user:{user}"},
+        )
+
+    async def change_membership(self, user: str, plan: str, status: str) -> AcceptedEvent:
+        """Tell everybody who wants to know that a membership has changed."""
+        return await self._mainstay.jobs.send_event(
+            "membership/updated", {"user_id": user, "plan": plan, "status": status}
+        )
+
     async def welcome(self, address: str) -> AcceptedEvent:
         """Have a welcome message sent."""
         return await self._mainstay.jobs.send_event(
             "email/send", {"to": [address], "template": "welcome"}
         )
+
+    async def mail_bounced(self, job_id: str, reason: str) -> None:
+        """Tell the job that its message came back: the webhook of a relay would call this."""
+        await self._mainstay.jobs.signal_job(job_id, BOUNCED, {"reason": reason})
 
 
 async def main(video_id: str) -> int:
@@ -160,10 +178,18 @@ async def main(video_id: str) -> int:
                 print(f"refused    {error.message}; try again in {_whole_seconds(error)} s")
                 return 1
             print(f"job        {upload.job_id}, {upload.limit.remaining} uploads left this hour")
-            async for job in mainstay.jobs.watch_job(upload.job_id, timeout=60):
-                done = ", ".join(step.key for step in job.steps) or "-"
-                print(f"{job.state.value:<13} steps finished: {done}")
+            async for job in mainstay.jobs.watch_job(upload.job_id, timeout=300):
+                print(_line(job))
     return 0
+
+
+def _line(job: Job) -> str:
+    """Return what a progress bar would show."""
+    progress = job.progress or Progress(fraction=0.0, message="")
+    shown = f"{job.state.value:<13} {progress.fraction:4.0%} {progress.message:<20}"
+    ready = (progress.partial or {}).get("chunks_ready", [])
+    playable = f"playable: {' '.join(map(str, ready))}" if ready else ""
+    return f"{shown} {playable}".rstrip()
 
 
 def _whole_seconds(error: RateLimitError) -> int:

@@ -8,15 +8,17 @@ import structlog
 
 from mainstay.errors import DatabaseError
 from services.jobs.dealing import Opening
+from services.jobs.fairness import Fairness
 from services.jobs.job import Assignment, SessionId
-from services.jobs.journal import note_claims
+from services.jobs.journal import note_claims, note_endings
+from services.jobs.permits import Permits
 from services.jobs.ports import Claimed, ClaimStore
 from services.jobs.session import Clock, session_gone
 from services.jobs.sessions import Sessions
 from services.jobs.streams import Streams
-from services.jobs.wakeups import Change, Signal, Wakeups
+from services.jobs.wakeups import Change, Signal, Wakeups, change_of
 
-BATCH = 200
+BATCH = 500
 PAUSE_AFTER_ERROR = 1.0
 
 log = structlog.get_logger()
@@ -35,6 +37,8 @@ class Dispatcher:
         streams: Streams,
         sessions: Sessions,
         wakeups: Wakeups,
+        fairness: Fairness,
+        permits: Permits,
         poll_interval: float,
         clock: Clock,
         random: Callable[[], float],
@@ -43,6 +47,8 @@ class Dispatcher:
         self._streams = streams
         self._sessions = sessions
         self._wakeups = wakeups
+        self._fairness = fairness
+        self._permits = permits
         self._poll_interval = poll_interval
         self._clock = clock
         self._random = random
@@ -50,13 +56,16 @@ class Dispatcher:
         # When to look for delayed jobs that are due: as the next one is, as far as that is known
         # here, and at every poll, since other replicas delay jobs too.
         self._promote_at = clock()
-        self._turn = 0
+        # Whether something waits for a place under a cap: every end of a job may make room.
+        self._held = False
         wakeups.subscribe(self._hear)
 
     def _hear(self, change: Change) -> None:
         if change.due_in is not None:
             self._promote_at = min(self._promote_at, self._clock() + change.due_in)
-        if change.work or change.room or change.anything or change.due_in is not None:
+        due = change.due_in is not None
+        place = self._held and bool(change.jobs)
+        if change.work or change.room or change.anything or due or place:
             self._signal.set()
 
     async def run(self) -> None:
@@ -75,7 +84,10 @@ class Dispatcher:
     async def _pause(self) -> None:
         """Wait for news, for a delayed job to become due, or for the time to look anyway."""
         now = self._clock()
-        await self._signal.wait(within=min(self._next_poll(now), self._promote_at) - now)
+        told = await self._signal.wait(within=min(self._next_poll(now), self._promote_at) - now)
+        if not told:
+            # One look for both: a replica with nothing to do asks half as often.
+            self._promote_at = min(self._promote_at, self._clock())
 
     def _next_poll(self, now: float) -> float:
         return now + self._poll_interval * (0.9 + self._random() / 5)
@@ -89,15 +101,33 @@ class Dispatcher:
         promote = self._clock() >= self._promote_at
         if not openings and not promote:
             return False
-        self._turn += 1
-        claimed = await self._store.claim(
-            list(openings.values()), limit=BATCH, turn=self._turn, promote=promote
-        )
+        claimed = await self._claim(list(openings.values()), promote=promote)
         if promote:
             self._note_promotion(claimed)
         self._end(claimed.gone)
         await self._hand_out(claimed, openings)
         return claimed.more
+
+    async def _claim(self, openings: Sequence[Opening], *, promote: bool) -> Claimed:
+        try:
+            claimed = await self._store.claim(
+                openings,
+                limit=BATCH,
+                places=self._fairness,
+                permits=self._permits.in_hand(),
+                promote=promote,
+            )
+        except DatabaseError:
+            self._permits.forget()
+            raise
+        self._fairness.charge(claimed.served, claimed.waiting)
+        if openings:
+            self._permits.note(spent=claimed.spent, wanting=claimed.wanting)
+            self._held = claimed.held
+        note_endings(claimed.endings)
+        if claimed.endings:
+            self._wakeups.announce(change_of(claimed.endings))
+        return claimed
 
     def _note_promotion(self, claimed: Claimed) -> None:
         now = self._clock()
@@ -124,7 +154,9 @@ class Dispatcher:
         jobs_of: dict[SessionId, list[Assignment]] = defaultdict(list)
         for job in claimed.assignments:
             jobs_of[job.session_id].append(job)
+        held, self._held = self._held, False  # no end of a job, and no news to this one
         self._wakeups.announce(Change(jobs=frozenset(job.job_id for job in claimed.assignments)))
+        self._held = held
         refused = [
             session_id
             for session_id, jobs in jobs_of.items()

@@ -3,38 +3,46 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
-from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
-from services.jobs import token as tokens
 from services.jobs.event import AcceptedEvent
-from services.jobs.frames import (
-    AckBatch,
-    GoAway,
-    HeartbeatAck,
-    JobBatch,
-    Outgoing,
-    Welcome,
+from services.jobs.job import (
+    Cancellation,
+    Compensation,
+    Failure,
+    Job,
+    Progress,
+    Rollback,
+    Step,
+    StepKind,
+    Wait,
 )
-from services.jobs.job import Assignment, Job, Step
-from services.jobs.reports import Ack, AckState
 from services.jobs.states import JobState
-from services.jobs.token import Token
 
-_STATES = {
-    JobState.QUEUED: job_pb.JOB_STATE_QUEUED,
-    JobState.RUNNING: job_pb.JOB_STATE_RUNNING,
-    JobState.RETRYING: job_pb.JOB_STATE_RETRYING,
-    JobState.SUCCEEDED: job_pb.JOB_STATE_SUCCEEDED,
-    JobState.DEAD_LETTERED: job_pb.JOB_STATE_DEAD_LETTERED,
+STATES = {
+    JobState.QUEUED: job_pb2.JOB_STATE_QUEUED,
+    JobState.RUNNING: job_pb2.JOB_STATE_RUNNING,
+    JobState.RETRYING: job_pb2.JOB_STATE_RETRYING,
+    JobState.WAITING: job_pb2.JOB_STATE_WAITING,
+    JobState.ROLLING_BACK: job_pb2.JOB_STATE_ROLLING_BACK,
+    JobState.SUCCEEDED: job_pb2.JOB_STATE_SUCCEEDED,
+    JobState.DEAD_LETTERED: job_pb2.JOB_STATE_DEAD_LETTERED,
+    JobState.CANCELLED: job_pb2.JOB_STATE_CANCELLED,
+    JobState.DISCARDED: job_pb2.JOB_STATE_DISCARDED,
 }
-_ACK_STATES = {
-    AckState.STORED: worker_pb.ACK_STATE_STORED,
-    AckState.DUPLICATE: worker_pb.ACK_STATE_DUPLICATE,
-    AckState.FENCED: worker_pb.ACK_STATE_FENCED,
-    AckState.REJECTED: worker_pb.ACK_STATE_REJECTED,
+STEP_KINDS = {
+    StepKind.RUN: job_pb2.STEP_KIND_RUN,
+    StepKind.SLEEP: job_pb2.STEP_KIND_SLEEP,
+    StepKind.EVENT: job_pb2.STEP_KIND_EVENT,
+    StepKind.SIGNAL: job_pb2.STEP_KIND_SIGNAL,
+    StepKind.INVOKE: job_pb2.STEP_KIND_INVOKE,
+}
+_COMPENSATIONS = {
+    Compensation.NONE: job_pb2.COMPENSATION_STATE_UNSPECIFIED,
+    Compensation.DECLARED: job_pb2.COMPENSATION_STATE_DECLARED,
+    Compensation.DONE: job_pb2.COMPENSATION_STATE_DONE,
 }
 
 
@@ -52,18 +60,35 @@ def accepted_events(events: Iterable[AcceptedEvent]) -> job_pb.SendEventsRespons
     )
 
 
-def job(value: Job) -> job_pb.Job:
+def enqueued_job(accepted: AcceptedEvent) -> job_pb.EnqueueResponse:
+    """Return the answer to Enqueue."""
+    (job_id,) = accepted.job_ids
+    return job_pb.EnqueueResponse(job_id=str(job_id), duplicate=accepted.duplicate)
+
+
+def job(value: Job) -> job_pb2.Job:
     """Return a job."""
-    message = job_pb.Job(
+    return job_pb2.Job(
         job_id=str(value.job_id),
         function=value.function,
         event_id=str(value.event_id),
-        state=_STATES[value.state],
+        event_name=value.event_name,
+        data_json=value.data,
+        state=STATES[value.state],
         revision=value.revision,
         attempt=value.attempt,
         max_attempts=value.max_attempts,
-        steps=[_step(step) for step in value.steps],
+        priority=value.priority,
+        version=value.version,
+        parent_job_id=str(value.parent or ""),
+        schedule=value.schedule,
+        steps=map(_step, value.steps),
+        waits=map(_wait, value.waits),
+        progress=_progress(value.progress),
         result_json=value.result or "",
+        failure=_failure(value.failure),
+        rollback=_rollback(value.rollback),
+        cancellation=_cancellation(value.cancellation),
         request_id=value.request_id,
         worker=value.worker,
         create_time=_time(value.create_time),
@@ -71,20 +96,63 @@ def job(value: Job) -> job_pb.Job:
         end_time=_time(value.end_time),
         ready_time=_time(value.ready_time),
     )
-    if value.progress is not None:
-        message.progress.fraction = value.progress.fraction
-        message.progress.message = value.progress.message
-        message.progress.SetInParent()
-    if value.failure is not None:
-        message.failure.kind = value.failure.kind
-        message.failure.message = value.failure.message
-        message.failure.permanent = value.failure.permanent
-    return message
 
 
-def _step(step: Step) -> job_pb.Step:
-    return job_pb.Step(
-        key=step.key, result_json=step.result, attempt=step.attempt, end_time=_time(step.end_time)
+def _step(step: Step) -> job_pb2.Step:
+    return job_pb2.Step(
+        key=step.key,
+        kind=STEP_KINDS[step.kind],
+        result_json=step.result,
+        attempt=step.attempt,
+        end_time=_time(step.end_time),
+        compensation=_COMPENSATIONS[step.compensation],
+        compensate_time=_time(step.compensate_time),
+    )
+
+
+def _wait(wait: Wait) -> job_pb2.Wait:
+    return job_pb2.Wait(
+        key=wait.key,
+        kind=STEP_KINDS[wait.kind],
+        subject=wait.subject,
+        due_time=_time(wait.due_time),
+    )
+
+
+def _progress(progress: Progress | None) -> job_pb2.Progress | None:
+    if progress is None:
+        return None
+    return job_pb2.Progress(
+        fraction=progress.fraction,
+        message=progress.message,
+        partial_json=progress.partial or "",
+    )
+
+
+def _failure(failure: Failure | None) -> job_pb2.Failure | None:
+    if failure is None:
+        return None
+    return job_pb2.Failure(kind=failure.kind, message=failure.message, permanent=failure.permanent)
+
+
+def _rollback(rollback: Rollback | None) -> job_pb2.Rollback | None:
+    if rollback is None:
+        return None
+    return job_pb2.Rollback(
+        outcome=STATES[rollback.outcome],
+        attempt=rollback.attempt,
+        max_attempts=rollback.max_attempts,
+        failure=_failure(rollback.failure),
+    )
+
+
+def _cancellation(cancellation: Cancellation | None) -> job_pb2.Cancellation | None:
+    if cancellation is None:
+        return None
+    return job_pb2.Cancellation(
+        reason=cancellation.reason,
+        rollback=cancellation.rollback,
+        request_time=_time(cancellation.request_time),
     )
 
 
@@ -94,62 +162,3 @@ def _time(moment: datetime | None) -> Timestamp | None:
     timestamp = Timestamp()
     timestamp.FromDatetime(moment)
     return timestamp
-
-
-def frame(value: Outgoing) -> worker_pb.SessionResponse:
-    """Return a frame of the service."""
-    match value:
-        case JobBatch(jobs=jobs):
-            batch = worker_pb.JobBatch(jobs=[_assigned(each) for each in jobs])
-            return worker_pb.SessionResponse(jobs=batch)
-        case AckBatch(acks=acks):
-            answers = worker_pb.AckBatch(acks=[_ack(ack) for ack in acks])
-            return worker_pb.SessionResponse(acks=answers)
-        case HeartbeatAck(lost=lost):
-            answer = worker_pb.HeartbeatAck(lost_tokens=lost)
-            return worker_pb.SessionResponse(heartbeat=answer)
-        case GoAway(reason=reason):
-            return worker_pb.SessionResponse(go_away=worker_pb.GoAway(reason=reason))
-        case Welcome():
-            return worker_pb.SessionResponse(welcome=_welcome(value))
-
-
-def _welcome(value: Welcome) -> worker_pb.Welcome:
-    return worker_pb.Welcome(
-        session=value.session_id.bytes,
-        heartbeat_interval=_duration(value.heartbeat_interval),
-        lease=_duration(value.lease),
-        resume_window=_duration(value.resume_window),
-        lost_tokens=value.lost,
-    )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
-
-
-def _assigned(value: Assignment) -> worker_pb.AssignedJob:
-    return worker_pb.AssignedJob(
-        token=tokens.encode(Token(job_id=value.job_id, epoch=value.epoch)),
-        job_id=str(value.job_id),
-        function=value.function,
-        attempt=value.attempt,
-        max_attempts=value.max_attempts,
-        event_name=value.event_name,
-        data_json=value.data,
-        memo=[worker_pb.StepMemo(key=memo.key, result_json=memo.result) for memo in value.memo],
-        request_id=value.request_id,
-        traceparent=value.traceparent,
-        tenant=value.tenant,
-    )
-
-
-def _ack(ack: Ack) -> worker_pb.Ack:
-    return worker_pb.Ack(
-        token=ack.raw_token,
-        sequence=ack.sequence,
-        state=_ACK_STATES[ack.state],
-        message=ack.message,
-    )

@@ -1,6 +1,6 @@
 """What a worker and the service say to each other on a session's stream."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -35,7 +35,13 @@ class Hello:
     resume: SessionId | None
     in_flight: tuple[HeldToken, ...]
 
-    def check(self, events: list[str]) -> None:
+    @property
+    def triggers(self) -> frozenset[str]:
+        """Return the events that start its functions, but for those that can be no event's name."""
+        triggers = {function.trigger for function in self.functions[:MAX_FUNCTIONS]}
+        return frozenset(name for name in triggers if name and "\0" not in name)
+
+    def check(self, events: Sequence[str]) -> None:
         """Raise ValidationError that names everything wrong; `events` are the known ones."""
         wrong = {}
         if not 1 <= len(self.worker) <= MAX_WORKER_NAME or "\0" in self.worker:
@@ -73,10 +79,19 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobBeat:
+    """For how many seconds nothing of a job has moved."""
+
+    token: Token
+    idle: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """The worker lives and has these jobs."""
+    """The worker lives and has these jobs; `jobs` are those that do not move."""
 
     tokens: tuple[HeldToken, ...]
+    jobs: tuple[JobBeat, ...] = ()
 
     def check(self) -> None:
         """Raise ValidationError when there are too many tokens."""
@@ -129,10 +144,26 @@ class JobBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """Tells a worker to end a job, and why."""
+
+    token: Token
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectiveBatch:
+    """What to do about jobs that the worker has."""
+
+    directives: tuple[Directive, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatAck:
-    """Of the heartbeat's tokens, those that are no longer the worker's."""
+    """Of the heartbeat's tokens, those that are no longer the worker's, and what is to be done."""
 
     lost: tuple[bytes, ...]
+    directives: tuple[Directive, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,4 +180,4 @@ class GoAway:
     reason: str
 
 
-Outgoing = Welcome | JobBatch | HeartbeatAck | AckBatch | GoAway
+Outgoing = Welcome | JobBatch | HeartbeatAck | AckBatch | DirectiveBatch | GoAway

@@ -1,23 +1,36 @@
-"""Keeps the gauges of the queue up to date."""
+"""Keeps the gauges of the queue up to date, and warns of what will make it slow."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from mainstay.errors import DatabaseError
 from services.jobs import metrics
-from services.jobs.ports import DepthStore
+from services.jobs.ports import Depth, DepthStore
 
-INTERVAL = 15.0
+INTERVAL = 30.0
+MAX_AGE = 300.0
+"""A ready job that has waited for longer, in seconds, is worth a warning."""
+MAX_TRANSACTION = 300.0
+"""A transaction that is older, in seconds, keeps dead rows where every claim steps over them."""
+MAX_DEAD_ROWS = 500_000
 
 log = structlog.get_logger()
 
+Report = Callable[[str, str | None], None]
+
 
 class QueueGauges:
-    """Measures the queue every quarter of a minute; each replica reports the same figures."""
+    """Measures the queue every half minute; each replica reports the same figures.
 
-    def __init__(self, store: DepthStore) -> None:
+    `report` shows a problem beside the service's readiness, or takes it back with None.
+    """
+
+    def __init__(self, store: DepthStore, report: Report) -> None:
         self._store = store
+        self._report = report
+        self._told: dict[str, bool] = {}
 
     async def run(self) -> None:
         """Measure for ever."""
@@ -35,3 +48,28 @@ class QueueGauges:
         metrics.delayed.set(depth.delayed)
         metrics.running.set(depth.running)
         metrics.oldest_seconds.set(depth.oldest)
+        metrics.dead_letters.set(depth.dead_letters)
+        metrics.oldest_transaction_seconds.set(depth.oldest_transaction)
+        metrics.dead_rows.set(depth.dead_rows)
+        for name, problem in warnings(depth).items():
+            self._report(name, problem)
+            if (problem is not None) != self._told.get(name, False):
+                self._told[name] = problem is not None
+                log.warning(name, problem=problem or "is over")
+
+
+def warnings(depth: Depth) -> dict[str, str | None]:
+    """Return what is wrong with the queue by name; None for what is not."""
+    return {
+        "queue_old": f"a ready job has waited for {depth.oldest:.0f} s: start workers, or look at "
+        "ListQueues for what is paused"
+        if depth.oldest > MAX_AGE
+        else None,
+        "transaction_old": f"a transaction has been open for {depth.oldest_transaction:.0f} s and "
+        "keeps dead rows alive: end it (pg_stat_activity, xact_start)"
+        if depth.oldest_transaction > MAX_TRANSACTION
+        else None,
+        "dead_rows": f"{depth.dead_rows:,} dead rows wait for a vacuum: look for what holds it up"
+        if depth.dead_rows > MAX_DEAD_ROWS
+        else None,
+    }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum, StrEnum
 from typing import NewType
 from uuid import UUID
 
@@ -12,6 +13,24 @@ EventId = NewType("EventId", UUID)
 SessionId = NewType("SessionId", UUID)
 
 
+class StepKind(StrEnum):
+    """What a step did; the values are those of the columns `kind`."""
+
+    RUN = "run"
+    SLEEP = "sleep"
+    EVENT = "event"
+    SIGNAL = "signal"
+    INVOKE = "invoke"
+
+
+class Compensation(IntEnum):
+    """Whether a step can be undone; the values are those of the column `compensation`."""
+
+    NONE = 0
+    DECLARED = 1
+    DONE = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A finished step; `result` is JSON text."""
@@ -20,14 +39,28 @@ class Step:
     result: str
     attempt: int
     end_time: datetime
+    kind: StepKind = StepKind.RUN
+    compensation: Compensation = Compensation.NONE
+    compensate_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A step that waits; `subject` is the name of the event or signal, or the other job's id."""
+
+    key: str
+    kind: StepKind
+    subject: str
+    due_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a function last said of itself; `fraction` is from 0 to 1."""
+    """What a function last said of itself; `fraction` is from 0 to 1, `partial` JSON text."""
 
     fraction: float
     message: str
+    partial: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +73,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """How undoing goes: where it leads, and turns begun since the last step was undone."""
+
+    outcome: JobState
+    attempt: int
+    max_attempts: int
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """The wish that a job should end."""
+
+    reason: str
+    rollback: bool
+    request_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One run of a function, as it was at `revision`.
 
@@ -47,7 +99,8 @@ class Job:
         max_attempts: How many attempts there may be; each lost worker grants another.
         steps: In order of completion.
         result: JSON text; set when it succeeded.
-        worker: Who has it; empty unless it runs.
+        worker: Who has it; empty unless somebody has.
+        data: The payload, JSON text; left out of lists.
 
     """
 
@@ -69,6 +122,15 @@ class Job:
     start_time: datetime | None
     ready_time: datetime | None
     end_time: datetime | None
+    waits: tuple[Wait, ...] = ()
+    rollback: Rollback | None = None
+    cancellation: Cancellation | None = None
+    priority: int = 0
+    parent: JobId | None = None
+    version: str = ""
+    schedule: str = ""
+    event_name: str = ""
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +139,7 @@ class Memo:
 
     key: str
     result: str
+    kind: StepKind = StepKind.RUN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +149,10 @@ class Assignment:
     Attributes:
         data: The event's payload, JSON text.
         waited: Seconds between the time it could start and the claim.
+        timeout: Seconds that the turn may take; None for no limit.
+        hang_timeout: Seconds it may give no sign of life; None when only a stuck worker counts.
+        rollback: The keys of the steps to undo, in order; None when the job goes on.
+        version: The version of the function that began the job.
 
     """
 
@@ -102,6 +169,10 @@ class Assignment:
     request_id: str
     traceparent: str
     waited: float
+    timeout: float | None = None
+    hang_timeout: float | None = None
+    rollback: tuple[str, ...] | None = None
+    version: str = ""
 
     @property
     def size(self) -> int:

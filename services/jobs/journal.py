@@ -4,22 +4,22 @@ A job is claimed and ended by calls that have nothing to do with the call that s
 line and span names the request id and the trace of the latter: one search finds the whole story.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 
-import structlog
-
 from services.jobs import metrics
-from services.jobs.endings import Ending
+from services.jobs.endings import Ending, Success
 from services.jobs.job import Assignment
-from shared.telemetry.tracing import extract, span
+from services.jobs.states import JobState
+from shared.telemetry.event_lines import note_line
+from shared.telemetry.tracing import extract, span, traced
 
 Facts = dict[str, str | int | float | bool]
-
-log = structlog.get_logger()
 
 
 def note_claims(assignments: Iterable[Assignment]) -> None:
     """Write down that jobs were handed to workers."""
+    exported = traced()
     for job in assignments:
         label = metrics.functions.of(job.function)
         metrics.claimed.labels(label).inc()
@@ -29,20 +29,51 @@ def note_claims(assignments: Iterable[Assignment]) -> None:
             "function": job.function,
             "attempt": job.attempt,
         }
-        with span("jobs.claim", attributes=facts, parent=extract(job.traceparent)):
-            log.info(
-                "job_claimed",
+        if exported:
+            _trace("jobs.claim", facts, job.traceparent)
+        note_line(
+            "job_claimed",
+            {
                 **facts,
-                waited_ms=round(job.waited * 1000, 3),
-                session=str(job.session_id)[:8],
-                tenant=job.tenant,
-                request_id=job.request_id,
-                trace_id=_trace_id(job.traceparent),
-            )
+                "waited_ms": round(job.waited * 1000, 3),
+                "session": str(job.session_id)[:8],
+                "tenant": job.tenant,
+                "request_id": job.request_id,
+                "trace_id": _trace_id(job.traceparent),
+            },
+        )
+
+
+def note_successes(successes: Iterable[Success]) -> None:
+    """Write down that turns ended well."""
+    counts, exported = Counter[str](), traced()
+    for success in successes:
+        counts[success.function] += 1
+        facts: Facts = {
+            "job_id": str(success.job_id),
+            "function": success.function,
+            "attempt": success.attempt,
+            "state": "succeeded",
+        }
+        if exported:
+            _trace("jobs.end_attempt", facts, success.traceparent)
+        note_line(
+            "job_attempt_ended",
+            {
+                **facts,
+                "worker": success.worker,
+                "tenant": success.tenant,
+                "request_id": success.request_id,
+                "trace_id": _trace_id(success.traceparent),
+            },
+        )
+    for function, number in counts.items():
+        metrics.ended.labels(metrics.functions.of(function), JobState.SUCCEEDED.value).inc(number)
 
 
 def note_endings(ended: Iterable[Ending]) -> None:
     """Write down how turns ended."""
+    exported = traced()
     for ending in ended:
         lease, state = ending.lease, ending.state.value
         metrics.ended.labels(metrics.functions.of(lease.function), state).inc()
@@ -52,17 +83,26 @@ def note_endings(ended: Iterable[Ending]) -> None:
             "attempt": lease.attempts.begun,
             "state": state,
         }
-        with span("jobs.end_attempt", attributes=facts, parent=extract(lease.traceparent)):
-            log.info(
-                "job_attempt_ended",
+        failure = ending.failure or ending.rollback_failure
+        if exported:
+            _trace("jobs.end_attempt", facts, lease.traceparent)
+        note_line(
+            "job_attempt_ended",
+            {
                 **facts,
-                worker=lease.worker,
-                failure=ending.failure.kind if ending.failure else None,
-                retry_in_s=round(ending.wait, 3),
-                tenant=lease.tenant,
-                request_id=lease.request_id,
-                trace_id=_trace_id(lease.traceparent),
-            )
+                "worker": lease.worker,
+                "failure": failure.kind if failure else None,
+                "retry_in_s": None if ending.wait is None else round(ending.wait, 3),
+                "tenant": lease.tenant,
+                "request_id": lease.request_id,
+                "trace_id": _trace_id(lease.traceparent),
+            },
+        )
+
+
+def _trace(name: str, facts: Facts, traceparent: str) -> None:
+    with span(name, attributes=facts, parent=extract(traceparent)):
+        pass
 
 
 def _trace_id(traceparent: str) -> str:

@@ -41,7 +41,8 @@ class Notifications(Protocol):
 def encode(replica: str, change: Change) -> str:
     """Return a change as text: who says so, flags, and job ids where there are few enough."""
     everything = change.anything or len(change.jobs) > MAX_JOBS
-    flags = ("w" if change.work else "") + ("*" if everything else "")
+    flags = ("w" if change.work else "") + ("c" if change.cancelled else "")
+    flags += "*" if everything else ""
     jobs = "" if everything else ",".join(job_id.hex for job_id in change.jobs)
     return f"{replica};{flags};{jobs}"
 
@@ -55,6 +56,7 @@ def decode(replica: str, text: str) -> Change | None:
     return Change(
         jobs=frozenset(JobId(UUID(hex=job)) for job in jobs.split(",") if job),
         work="w" in flags,
+        cancelled="c" in flags,
         anything="*" in flags,
         remote=True,
     )
@@ -77,7 +79,11 @@ class Peers:
         pending = self._pending
         # More than can be named need not be remembered either.
         jobs = itertools.islice(pending.jobs | change.jobs, MAX_JOBS + 1)
-        self._pending = Change(jobs=frozenset(jobs), work=pending.work or change.work)
+        self._pending = Change(
+            jobs=frozenset(jobs),
+            work=pending.work or change.work,
+            cancelled=pending.cancelled or change.cancelled,
+        )
         self._signal.set()
 
     async def tell(self) -> None:

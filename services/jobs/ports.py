@@ -4,31 +4,57 @@ All of them raise DatabaseError when the database cannot be used.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.jobs.dealing import Opening
+from mainstay.errors import MainstayError
+from services.jobs.allotting import Places
+from services.jobs.caps import Rate
+from services.jobs.dealing import Lane, Opening
 from services.jobs.endings import Ending
-from services.jobs.event import AcceptedEvent, NewEvent, Origin
-from services.jobs.frames import HeldToken, Hello
+from services.jobs.event import AcceptedEvent, NewCall
+from services.jobs.frames import Directive, Heartbeat, Hello
 from services.jobs.job import Assignment, Job, JobId, SessionId
 from services.jobs.reports import Report
 from services.jobs.settlement import Settlement
+from services.jobs.terms import Terms
 from services.jobs.token import Token
+from services.jobs.wakeups import Change
 from shared.rpc.call import Tenant
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What became of calls, one outcome for each in their order, and what has changed by them."""
+
+    outcomes: tuple[tuple[AcceptedEvent, ...] | MainstayError, ...]
+    change: Change
+
+
 class EventStore(Protocol):
-    """Keeps events and starts their jobs."""
+    """Accepts events and starts their jobs."""
 
-    async def accept(self, origin: Origin, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
-        """Store events and one job for each function that each triggers; all or nothing.
+    async def accept(self, tenant: Tenant, calls: Sequence[NewCall]) -> Stored:
+        """Start one job for each function that each event triggers; each call all or nothing.
 
-        An event whose key was used within 30 days is not stored again: its earlier ids are
-        returned. Raises AlreadyExistsError (`IDEMPOTENCY_KEY_REUSED`) when that event was another.
-        Repeating the call with the same event ids has no further effect.
+        An event whose key was used within 30 days starts nothing: its earlier ids are returned.
+        Outcomes of calls that are refused: AlreadyExistsError (`IDEMPOTENCY_KEY_REUSED`),
+        NotFoundError (`FUNCTION_NOT_FOUND`), QueueFullError. When it raises, no call took effect.
         """
         ...
+
+    async def has_function(self, tenant: Tenant, name: str) -> bool:
+        """Return whether a function can be started for a tenant."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Jobs that were read, and those that are there but were left for another time."""
+
+    jobs: Mapping[tuple[Tenant, JobId], Job]
+    left: frozenset[tuple[Tenant, JobId]]
 
 
 class JobReader(Protocol):
@@ -38,8 +64,12 @@ class JobReader(Protocol):
         """Return a job of the tenant with its steps."""
         ...
 
-    async def revisions(self, job_ids: Collection[JobId]) -> Mapping[JobId, int]:
-        """Return the revisions of jobs, whoever's they are."""
+    async def find_many(self, wanted: AbstractSet[tuple[Tenant, JobId]], *, room: int) -> Found:
+        """Return jobs with their steps until they take `room` bytes; at least one, if any is."""
+        ...
+
+    async def revisions(self, jobs: Collection[tuple[Tenant, JobId]]) -> Mapping[JobId, int]:
+        """Return the revisions of jobs."""
         ...
 
 
@@ -67,6 +97,7 @@ class RenewedSession:
 
     lost: tuple[bytes, ...]
     endings: tuple[Ending, ...]
+    directives: tuple[Directive, ...] = ()
 
 
 class SessionStore(Protocol):
@@ -83,16 +114,20 @@ class SessionStore(Protocol):
         tenant: Tenant,
         session_id: SessionId,
         stream: int,
-        tokens: Collection[HeldToken],
+        beat: Heartbeat,
         *,
         undelivered: Collection[JobId],
-        lease: float,
+        terms: Terms,
     ) -> RenewedSession | None:
         """Count the lease from now; None when the session is gone or has a newer stream.
 
         A job that was assigned a whole lease ago, is not waiting here and is unknown to the worker
-        got lost on the way: it is given back.
+        got lost on the way: it is given back. One that has not moved for too long fails.
         """
+        ...
+
+    async def touch(self, tenant: Tenant, session_id: SessionId, *, lease: float) -> bool:
+        """Count the lease from now, whichever stream is the newest; False when it has ended."""
         ...
 
     async def leave(
@@ -123,10 +158,16 @@ class Claimed:
     """What a claim brought.
 
     Attributes:
+        endings: Turns that were over before they began: the job's version does not go on.
         gone: Sessions that got nothing because they have ended or go on over a newer stream.
         more: Whether another claim may find more.
         promoted: How many delayed jobs were made ready.
         next_due: Seconds until a delayed job becomes ready; None when not asked or there is none.
+        served: How many jobs came from which lanes.
+        waiting: The lanes that could have got places.
+        spent: How many permits were used.
+        wanting: How many more would be.
+        held: Whether something waits in functions with a cap: each end of a job may let it start.
 
     """
 
@@ -135,17 +176,31 @@ class Claimed:
     more: bool
     promoted: int
     next_due: float | None
+    endings: tuple[Ending, ...] = ()
+    served: Mapping[Lane, int] = field(default_factory=dict)
+    waiting: Sequence[Lane] = ()
+    spent: Mapping[Rate, int] = field(default_factory=dict)
+    wanting: Mapping[Rate, int] = field(default_factory=dict)
+    held: bool = False
 
 
 class ClaimStore(Protocol):
     """Hands out what waits."""
 
     async def claim(
-        self, openings: Sequence[Opening], *, limit: int, turn: int, promote: bool
+        self,
+        openings: Sequence[Opening],
+        *,
+        limit: int,
+        places: Places,
+        permits: Mapping[Rate, int],
+        promote: bool,
     ) -> Claimed:
         """Assign up to `limit` ready jobs to the openings, of which there may be none.
 
-        With `promote`, delayed jobs that have become due are made ready before.
+        `places` says whose turn it is, `permits` how many starts are allowed of what has a rate.
+        With `promote`, delayed jobs that have become due are made ready before. No cap is
+        exceeded, whoever else claims at the same time.
         """
         ...
 
@@ -169,12 +224,22 @@ class RescueStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Depth:
-    """How many jobs wait and run, and how long the one at the head has waited, in seconds."""
+    """How many jobs wait and run, and what makes their tables slow. Times are in seconds.
+
+    Attributes:
+        oldest: How long the ready job that has waited longest has waited.
+        oldest_transaction: Age of the oldest transaction that the service's role may see.
+        dead_rows: Rows that wait for a vacuum.
+
+    """
 
     ready: int
     delayed: int
     running: int
     oldest: float
+    dead_letters: int
+    oldest_transaction: float
+    dead_rows: int
 
 
 class DepthStore(Protocol):

@@ -1,48 +1,61 @@
-"""Claims and rescues in PostgreSQL: jobs into workers' hands, and out of those of dead ones."""
+"""Claims in PostgreSQL: jobs into workers' hands."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from services.jobs import endings
-from services.jobs.dealing import Allotment, Lane, Opening, allot
-from services.jobs.job import Assignment, JobId
-from services.jobs.ports import Claimed, Rescued
-from services.jobs.postgres_rows import assignment_from, interval_of, lanes_from
-from services.jobs.postgres_turns import close_leases, lock_leases
+from services.jobs.allotting import Places, allot
+from services.jobs.caps import Budgets, Rate
+from services.jobs.claim_rows import Row, assignment_from, changed_version, version_changed
+from services.jobs.dealing import Allotment, Lane, Opening, startable
+from services.jobs.endings import Ending
+from services.jobs.function import VersionPolicy
+from services.jobs.job import Assignment, JobId, SessionId
+from services.jobs.ports import Claimed
+from services.jobs.postgres_lanes import FoundLane, LaneFinder, Look, count_caps
+from services.jobs.postgres_turns import close_leases, find_undoable, lock_leases
 from services.jobs.reports import STEP_OVERHEAD
 from shared.postgres.pool import Connection, Postgres
+from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS
 
-MAX_LANES = 1_000
 MAX_PROMOTED = 1_000
-_NO_TIME = interval_of(0)
+MAX_BYTES = 16 * 1024 * 1024
+"""Payloads that one claim takes; what is beyond waits for the next."""
+TIMEOUT_GRACE = timedelta(seconds=5)
+"""How much longer than its timeout a turn may take: the worker itself ends it at the timeout."""
+
+_QUERIES = load_queries("services.jobs", "sql/claims.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A locked row of the queue, the number of its lane, and where its job goes."""
+class _Plan:
+    """What is to be claimed: places in lanes, out of what a look has found."""
 
-    queue_id: int
-    job_id: JobId
-    lane: int
-    opening: Opening
+    look: Look
+    lanes: Mapping[Lane, FoundLane]
+    allotments: Sequence[Allotment]
+    waiting: Sequence[Lane]
+    wanting: Mapping[Rate, int]
 
 
 class PostgresClaims:
-    """Implements ClaimStore and RescueStore."""
+    """Implements ClaimStore."""
 
-    def __init__(
-        self, postgres: Postgres, queries: Mapping[str, str], *, max_lanes: int = MAX_LANES
-    ) -> None:
+    def __init__(self, postgres: Postgres, finder: LaneFinder | None = None) -> None:
         self._postgres = postgres
-        self._queries = queries
-        self._max_lanes = max_lanes
-        # By function: the last tenant that was looked at, where there were too many for one look.
-        self._looked_at: dict[str, str] = {}
+        self._finder = finder or LaneFinder()
 
     async def claim(
-        self, openings: Sequence[Opening], *, limit: int, turn: int, promote: bool
+        self,
+        openings: Sequence[Opening],
+        *,
+        limit: int,
+        places: Places,
+        permits: Mapping[Rate, int],
+        promote: bool,
     ) -> Claimed:
         """Assign ready jobs to openings.
 
@@ -50,111 +63,198 @@ class PostgresClaims:
         twice. Such jobs come back at the workers' next heartbeats.
         """
         async with self._postgres.transaction(ALL_TENANTS) as connection:
-            promoted, next_due = await self._promote(connection) if promote else (0, None)
-            lanes = await self._find_lanes(connection, openings)
-            allotments = allot(openings, lanes, limit=limit, turn=turn)
-            places = await self._lock_ready(connection, allotments)
-            assignments = await self._assign(connection, openings, places)
-        served = {assignment.session_id for assignment in assignments}
-        gone = frozenset(place.opening.session_id for place in places) - served
+            promoted, next_due = await _promote(connection) if promote else (0, None)
+            look = await self._finder.find(connection, openings, limit)
+            plan = await _plan(connection, openings, look, limit, places, permits)
+            rows = await _assign(connection, plan)
+            ended = await _end_changed(connection, rows, plan)
+            gone = await _gone(connection, openings, plan.allotments, rows)
+        served = _served(plan.allotments, rows)
         return Claimed(
-            assignments=tuple(assignments),
+            assignments=_assignments(plan, rows, ended),
+            endings=ended,
             gone=gone,
-            # A lane that filled all its places may hold more; the others are empty for now.
-            more=bool(gone) or _any_filled(allotments, places),
+            more=bool(gone) or _more(plan, rows),
             promoted=promoted,
             next_due=next_due,
+            served=served,
+            waiting=plan.waiting,
+            spent=_spent(plan, served),
+            wanting=plan.wanting,
+            held=look.held,
         )
 
-    async def _promote(self, connection: Connection) -> tuple[int, float | None]:
-        promoted = await connection.fetchval(self._queries["promote_due"], MAX_PROMOTED)
-        next_due = await connection.fetchval(self._queries["next_due"])
-        return promoted, next_due
 
-    async def _find_lanes(self, connection: Connection, openings: Sequence[Opening]) -> list[Lane]:
-        if not openings:
-            return []
-        pairs = {
-            (function, opening.tenant) for opening in openings for function in opening.functions
-        }
-        one = [pair for pair in pairs if pair[1] != ALL_TENANTS]
-        every = [function for function, tenant in pairs if tenant == ALL_TENANTS]
-        rows = await connection.fetch(
-            self._queries["find_lanes"],
-            [function for function, _ in one],
-            [tenant for _, tenant in one],
-            every,
-            [self._looked_at.pop(function, "") for function in every],
-            self._max_lanes,
-        )
-        # Too many for one look: the next one begins behind the last.
-        self._looked_at |= {
-            row["function"]: row["tenant"] for row in rows if row["number"] == self._max_lanes
-        }
-        return lanes_from(rows)
-
-    async def _lock_ready(
-        self, connection: Connection, allotments: Sequence[Allotment]
-    ) -> list[_Place]:
-        if not allotments:
-            return []
-        rows = await connection.fetch(
-            self._queries["lock_ready"],
-            [allotment.lane.function for allotment in allotments],
-            [allotment.lane.tenant for allotment in allotments],
-            [len(allotment.places) for allotment in allotments],
-        )
-        places = [iter(allotment.places) for allotment in allotments]
-        return [
-            _Place(
-                queue_id=row["id"],
-                job_id=row["job_id"],
-                lane=row["number"] - 1,
-                opening=next(places[row["number"] - 1]),
-            )
-            for row in rows
-        ]
-
-    async def _assign(
-        self, connection: Connection, openings: Sequence[Opening], places: Sequence[_Place]
-    ) -> list[Assignment]:
-        if not places:
-            return []
-        rows = await connection.fetch(
-            self._queries["assign"],
-            [place.queue_id for place in places],
-            [place.job_id for place in places],
-            [place.opening.session_id for place in places],
-            [opening.session_id for opening in openings],
-            [opening.stream for opening in openings],
-            STEP_OVERHEAD,
-        )
-        return [assignment_from(row) for row in rows]
-
-    async def rescue(self, *, max_crashes: int, limit: int) -> Rescued:
-        """End sessions whose lease is over and put their jobs back."""
-
-        async def work(connection: Connection) -> Rescued:
-            rows = await connection.fetch(self._queries["lock_expired_sessions"], limit)
-            expired = [row["session_id"] for row in rows]
-            ended = []
-            for session_id in expired:
-                # Read after the session is locked: a claim for it that was just committed counts.
-                held = await connection.fetch(self._queries["held_leases"], session_id, _NO_TIME)
-                job_ids = [row["job_id"] for row in held]
-                leases = await lock_leases(connection, self._queries, session_id, job_ids)
-                ended += [endings.lost(lease, max_crashes=max_crashes) for lease in leases]
-            await close_leases(connection, self._queries, ended)
-            if expired:
-                await connection.execute(self._queries["delete_sessions"], expired)
-            next_expiry = await connection.fetchval(self._queries["next_expiry"])
-            return Rescued(sessions=len(expired), endings=tuple(ended), next_expiry=next_expiry)
-
-        return await self._postgres.run(ALL_TENANTS, work)
+async def _promote(connection: Connection) -> tuple[int, float | None]:
+    promoted = await connection.fetchval(_QUERIES["promote_due"], MAX_PROMOTED)
+    next_due = await connection.fetchval(_QUERIES["next_due"])
+    return promoted, next_due
 
 
-def _any_filled(allotments: Sequence[Allotment], places: Sequence[_Place]) -> bool:
-    found = Counter(place.lane for place in places)
-    return any(
-        found[number] == len(allotment.places) for number, allotment in enumerate(allotments)
+async def _plan(
+    connection: Connection,
+    openings: Sequence[Opening],
+    look: Look,
+    limit: int,
+    places: Places,
+    permits: Mapping[Rate, int],
+) -> _Plan:
+    lanes = {found.waiting.lane: found for found in look.lanes}
+    permitted = [found for found in look.lanes if found.rate is None or permits.get(found.rate, 0)]
+    budgets: Budgets = {**await count_caps(connection, permitted), **dict(permits.items())}
+    able = startable(openings, [found.waiting for found in permitted], budgets)
+    return _Plan(
+        look=look,
+        lanes=lanes,
+        allotments=allot(openings, able, limit=limit, places=places, budgets=budgets),
+        waiting=[each.lane for each in able],
+        wanting=_wanting(openings, look.lanes, permits),
     )
+
+
+def _wanting(
+    openings: Sequence[Opening], lanes: Sequence[FoundLane], permits: Mapping[Rate, int]
+) -> dict[Rate, int]:
+    """Return how many starts there could be beyond those that are permitted."""
+    wanting: Counter[Rate] = Counter()
+    for found in lanes:
+        if found.rate is not None:
+            lane, terms = found.waiting.lane, found.terms
+            room = sum(opening.room for opening in openings if opening.serves(lane))
+            wanting[found.rate] += min(
+                found.ready, room, terms.concurrency or room, terms.key_limit or room
+            )
+    return {
+        rate: jobs - permits.get(rate, 0)
+        for rate, jobs in wanting.items()
+        if jobs > permits.get(rate, 0)
+    }
+
+
+async def _assign(connection: Connection, plan: _Plan) -> list[Row]:
+    if not plan.allotments:
+        return []
+    lanes = [(each, plan.lanes[each.lane].terms) for each in plan.allotments]
+    seats = {
+        (opening.session_id, allotment.lane.function): opening
+        for allotment in plan.allotments
+        for opening in allotment.places
+    }
+    numbers = {seat: number for number, seat in enumerate(seats, 1)}
+    taken = [
+        numbers[opening.session_id, allotment.lane.function]
+        for allotment in plan.allotments
+        for opening in allotment.places
+    ]
+    rows: list[Row] = await connection.fetch(
+        _QUERIES["assign"],
+        [allotment.lane.function for allotment in plan.allotments],
+        [allotment.lane.tenant for allotment in plan.allotments],
+        [allotment.lane.version for allotment in plan.allotments],
+        [allotment.lane.key for allotment in plan.allotments],
+        [len(allotment.places) for allotment in plan.allotments],
+        [terms.capped for _, terms in lanes],
+        [terms.timeout for _, terms in lanes],
+        [terms.hang_timeout for _, terms in lanes],
+        [terms.version_policy is VersionPolicy.PIN for _, terms in lanes],
+        taken,
+        [opening.session_id for opening in seats.values()],
+        [opening.stream for opening in seats.values()],
+        [opening.versions.get(function, "") for (_, function), opening in seats.items()],
+        MAX_BYTES,
+        STEP_OVERHEAD,
+        TIMEOUT_GRACE,
+    )
+    return rows
+
+
+async def _end_changed(
+    connection: Connection, rows: Sequence[Row], plan: _Plan
+) -> tuple[Ending, ...]:
+    """End what must not go on with other code than it began with, as if the worker had said so."""
+    changed: dict[SessionId, dict[JobId, Row]] = defaultdict(dict)
+    for row in rows:
+        if version_changed(row):
+            lane = plan.allotments[row["number"] - 1].lane
+            if plan.lanes[lane].terms.version_policy is VersionPolicy.FAIL:
+                changed[row["session_id"]][row["job_id"]] = row
+    ended: list[Ending] = []
+    for session_id, jobs in changed.items():
+        leases = await lock_leases(connection, session_id, list(jobs))
+        undoable = await find_undoable(connection, list(jobs))
+        for lease in leases:
+            failure = changed_version(jobs[lease.job_id])
+            ended.append(
+                endings.failed(
+                    lease,
+                    failure,
+                    asked_wait=None,
+                    random=0.0,
+                    undoable=lease.job_id in undoable,
+                )
+            )
+    if ended:
+        await close_leases(connection, ended)
+    return tuple(ended)
+
+
+async def _gone(
+    connection: Connection,
+    openings: Sequence[Opening],
+    allotments: Sequence[Allotment],
+    rows: Sequence[Row],
+) -> frozenset[SessionId]:
+    """Return the sessions that got nothing because they are gone."""
+    if rows:
+        return frozenset(rows[0]["gone"] or ())
+    if not allotments:
+        return frozenset()
+    # Somebody else was faster, or nobody is there for whom the jobs were.
+    found = await connection.fetch(
+        _QUERIES["find_gone"],
+        [opening.session_id for opening in openings],
+        [opening.stream for opening in openings],
+    )
+    return frozenset(row["session_id"] for row in found)
+
+
+def _assignments(
+    plan: _Plan, rows: Sequence[Row], ended: Sequence[Ending]
+) -> tuple[Assignment, ...]:
+    over = {ending.lease.job_id for ending in ended}
+    terms = [plan.lanes[allotment.lane].terms for allotment in plan.allotments]
+    return tuple(
+        assignment_from(
+            row, terms[row["number"] - 1].timeout, terms[row["number"] - 1].hang_timeout
+        )
+        for row in rows
+        if row["job_id"] not in over
+    )
+
+
+def _more(plan: _Plan, rows: Sequence[Row]) -> bool:
+    """Return whether another claim may find more.
+
+    A lane that filled all its places may hold more, unless that was all it is allowed.
+    """
+    found = Counter(row["number"] for row in rows)
+    filled = any(
+        not allotment.limited and found[number] == len(allotment.places)
+        for number, allotment in enumerate(plan.allotments, 1)
+    )
+    cut = bool(rows) and rows[0]["cut"]
+    return filled or cut or plan.look.behind or (plan.look.full and bool(rows))
+
+
+def _served(allotments: Sequence[Allotment], rows: Sequence[Row]) -> dict[Lane, int]:
+    found = Counter(row["number"] for row in rows)
+    return {allotments[number - 1].lane: jobs for number, jobs in found.items()}
+
+
+def _spent(plan: _Plan, served: Mapping[Lane, int]) -> dict[Rate, int]:
+    spent: Counter[Rate] = Counter()
+    for lane, jobs in served.items():
+        rate = plan.lanes[lane].rate
+        if rate is not None:
+            spent[rate] += jobs
+    return dict(spent)

@@ -1,140 +1,131 @@
-"""Events and their jobs in PostgreSQL."""
+"""Calls that start jobs, in PostgreSQL: read what is known, decide, write what follows."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from mainstay.errors import AlreadyExistsError
-from services.jobs.event import AcceptedEvent, NewEvent, Origin
-from services.jobs.job import EventId, JobId
+import asyncpg
+
+from mainstay.errors import (
+    AlreadyExistsError,
+    DatabaseError,
+    MainstayError,
+    NotFoundError,
+    QueueFullError,
+    ValidationError,
+)
+from services.jobs import postgres_accepting as accepting
+from services.jobs.acceptance import Acceptance, questions
+from services.jobs.event import AcceptedEvent, NewCall
+from services.jobs.job import JobId
+from services.jobs.ports import Stored
+from services.jobs.postgres_accepting import OvertakenError
+from services.jobs.postgres_functions import find_functions
+from services.jobs.postgres_starting import insert_jobs
+from services.jobs.postgres_waits import finish_waits
+from services.jobs.waiting import Moved
+from services.jobs.wakeups import Change
 from shared.postgres.pool import Connection, Postgres
+from shared.postgres.queries import load_queries
 from shared.rpc.call import Tenant
 
-Queries = Mapping[str, str]
+MAX_RACES = 5
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """The event that a key stands for."""
-
-    event_id: EventId
-    content_hash: bytes
+_QUERIES = load_queries("services.jobs", "sql/events.sql")
 
 
 class PostgresEvents:
     """Implements EventStore."""
 
-    def __init__(self, postgres: Postgres, queries: Queries) -> None:
+    def __init__(self, postgres: Postgres, new_job_id: Callable[[], JobId]) -> None:
         self._postgres = postgres
-        self._queries = queries
+        self._new_job_id = new_job_id
 
-    async def accept(self, origin: Origin, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
-        """Store events and start their jobs."""
-
-        async def work(connection: Connection) -> list[AcceptedEvent]:
-            keyed = await self._claim_keys(connection, origin.tenant, events)
-            answers = [_answering(event, keyed, number) for number, event in enumerate(events)]
-            fresh = [
-                event
-                for event, answer in zip(events, answers, strict=True)
-                if answer == event.event_id
-            ]
-            jobs = await self._start(connection, origin, fresh)
-            earlier = set(answers) - jobs.keys()
-            jobs |= await self._find_jobs(connection, origin.tenant, earlier)
-            return [
-                AcceptedEvent(
-                    event_id=answer,
-                    job_ids=tuple(jobs.get(answer, ())),
-                    duplicate=answer != event.event_id,
-                )
-                for event, answer in zip(events, answers, strict=True)
-            ]
-
-        return await self._postgres.run(origin.tenant, work)
-
-    async def _claim_keys(
-        self, connection: Connection, tenant: Tenant, events: Sequence[NewEvent]
-    ) -> dict[str, _Known]:
-        """Return which event each key of the call stands for, new keys included."""
-        wanted: dict[str, NewEvent] = {}
-        for event in events:
-            if event.idempotency_key:
-                # Of events of one call with one key, the first is stored.
-                wanted.setdefault(event.idempotency_key, event)
-        if not wanted:
-            return {}
-        taken = await connection.fetch(
-            self._queries["claim_keys"],
-            tenant,
-            list(wanted),
-            [event.event_id for event in wanted.values()],
-            [event.content_hash for event in wanted.values()],
+    async def accept(self, tenant: Tenant, calls: Sequence[NewCall]) -> Stored:
+        """Start the jobs of calls, in one transaction."""
+        for _ in range(MAX_RACES):
+            work = _Work(tenant, calls, self._new_job_id)
+            try:
+                return await self._postgres.run(tenant, work.run)
+            except OvertakenError:
+                # Somebody else has taken a key since we looked: now it is there to be read.
+                continue
+            except asyncpg.DataError as error:
+                raise ValidationError(
+                    f"the payload cannot be stored: {error}",
+                    fields={"events": "a payload is JSON that PostgreSQL does not take"},
+                ) from error
+        raise DatabaseError(
+            f"the keys of the call were taken by others {MAX_RACES} times while it was being "
+            "stored; send it again"
         )
-        known = {
-            row["key"]: _Known(
-                event_id=wanted[row["key"]].event_id, content_hash=wanted[row["key"]].content_hash
-            )
-            for row in taken
-        }
-        if used := [key for key in wanted if key not in known]:
-            rows = await connection.fetch(self._queries["find_keys"], tenant, used)
-            known |= {
-                row["key"]: _Known(event_id=row["event_id"], content_hash=row["content_hash"])
-                for row in rows
-            }
-        return known
 
-    async def _start(
-        self, connection: Connection, origin: Origin, events: Sequence[NewEvent]
-    ) -> dict[EventId, list[JobId]]:
-        if not events:
-            return {}
-        rows = await connection.fetch(
-            self._queries["insert_events"],
-            origin.tenant,
-            origin.request_id,
-            origin.traceparent,
-            [event.event_id for event in events],
-            [event.name for event in events],
-            [event.version for event in events],
-            [event.data for event in events],
+    async def has_function(self, tenant: Tenant, name: str) -> bool:
+        """Return whether a function can be started for a tenant."""
+        async with self._postgres.transaction(tenant) as connection:
+            return bool(await find_functions(connection, tenant, [name]))
+
+
+class _Work:
+    """One transaction, which may have to be tried again because its commit was not answered."""
+
+    def __init__(
+        self, tenant: Tenant, calls: Sequence[NewCall], new_job_id: Callable[[], JobId]
+    ) -> None:
+        self._tenant = tenant
+        self._calls = calls
+        self._new_job_id = new_job_id
+        self._transaction: str | None = None
+        self._stored: Stored | None = None
+
+    async def run(self, connection: Connection) -> Stored:
+        """Do it, unless an earlier attempt did."""
+        if await self._has_committed(connection) and self._stored is not None:
+            return self._stored
+        functions = await accepting.find_functions_of(connection, self._tenant, self._calls)
+        asked = questions(self._calls, functions)
+        known, stale = await accepting.answer(connection, self._tenant, asked)
+        acceptance = Acceptance(functions, known, self._new_job_id)
+        outcomes = tuple([_taken(acceptance, call) for call in self._calls])
+        change = await self._write(connection, acceptance, stale)
+        self._stored = Stored(outcomes=outcomes, change=change)
+        return self._stored
+
+    async def _has_committed(self, connection: Connection) -> bool:
+        if self._transaction is None:
+            return False
+        status = await connection.fetchval(_QUERIES["transaction_status"], self._transaction)
+        if status == "in progress":
+            raise DatabaseError("whether the events were stored is not known yet; send them again")
+        return bool(status == "committed")
+
+    async def _write(
+        self, connection: Connection, acceptance: Acceptance, stale: Sequence[JobId]
+    ) -> Change:
+        if not acceptance.events:
+            return Change()
+        tenant = self._tenant
+        await accepting.write_keys(connection, tenant, acceptance, stale)
+        jobs = list(acceptance.jobs.values())
+        names = {event.name for event in acceptance.events if event.name}
+        inserted = await insert_jobs(connection, tenant, jobs, events=names)
+        self._transaction = inserted.transaction
+        await accepting.fold(connection, acceptance.folded.values())
+        shed, done = await accepting.shed(connection, tenant, acceptance.excess())
+        done += await accepting.ended_waits(
+            connection, tenant, acceptance.events, inserted.waited_for
         )
-        return _grouped(rows)
-
-    async def _find_jobs(
-        self, connection: Connection, tenant: Tenant, events: Iterable[EventId]
-    ) -> dict[EventId, list[JobId]]:
-        wanted = list(events)
-        if not wanted:
-            return {}
-        rows = await connection.fetch(self._queries["find_jobs_of_events"], tenant, wanted)
-        return _grouped(rows)
-
-
-def _answering(event: NewEvent, keyed: Mapping[str, _Known], number: int) -> EventId:
-    """Return the event that answers for `event`: itself, or the one its key stands for."""
-    if not event.idempotency_key:
-        return event.event_id
-    known = keyed[event.idempotency_key]
-    if known.content_hash != event.content_hash:
-        raise AlreadyExistsError(
-            f"events[{number}].idempotency_key was used for another event (name, version or "
-            "payload differ); use a new key for a new event",
-            resource_type="event",
-            resource_name=event.idempotency_key,
-            reason="IDEMPOTENCY_KEY_REUSED",
-            metadata={"event_id": str(known.event_id)},
+        moved = await finish_waits(connection, done) if done else Moved()
+        delays = [job.delay for job in jobs if job.delay > 0]
+        # One that was held up for long enough is due, and delayed until it is promoted.
+        delays += [job.delay for job in acceptance.folded.values()]
+        return Change(
+            jobs=moved.jobs.union(acceptance.folded, shed),
+            work=bool(moved.woken) or any(job.delay <= 0 for job in jobs),
+            due_in=min(delays, default=None),
         )
-    return known.event_id
 
 
-def _grouped(rows: Iterable[Any]) -> dict[EventId, list[JobId]]:
-    jobs: dict[EventId, list[JobId]] = defaultdict(list)
-    for row in rows:
-        started = jobs[row["event_id"]]
-        if row["job_id"] is not None:
-            started.append(row["job_id"])
-    # Ids sort by creation.
-    return {event_id: sorted(started) for event_id, started in jobs.items()}
+def _taken(acceptance: Acceptance, call: NewCall) -> tuple[AcceptedEvent, ...] | MainstayError:
+    try:
+        return acceptance.take(call)
+    except (AlreadyExistsError, NotFoundError, QueueFullError) as error:
+        return error

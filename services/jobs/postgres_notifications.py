@@ -1,13 +1,16 @@
 """LISTEN and NOTIFY."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NoReturn
 
 from mainstay.errors import DatabaseError
 from shared.postgres.errors import TRANSIENT, translate
 from shared.postgres.pool import Postgres
+from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS
+
+_QUERIES = load_queries("services.jobs", "sql/peers.sql")
 
 CHECK_INTERVAL = 30.0
 """How often the listening connection is asked whether it still lives, in seconds."""
@@ -16,14 +19,13 @@ CHECK_INTERVAL = 30.0
 class PostgresNotifications:
     """Implements Notifications."""
 
-    def __init__(self, postgres: Postgres, queries: Mapping[str, str]) -> None:
+    def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
-        self._queries = queries
 
     async def notify(self, channel: str, text: str) -> None:
         """Send a text; not repeated, as a poll finds what it would have told."""
         async with self._postgres.transaction(ALL_TENANTS) as connection:
-            await connection.execute(self._queries["notify"], channel, text)
+            await connection.execute(_QUERIES["notify"], channel, text)
 
     async def listen(
         self, channel: str, hear: Callable[[str], None], connected: Callable[[], None]

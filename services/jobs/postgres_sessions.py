@@ -1,26 +1,31 @@
 """Sessions of workers in PostgreSQL."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from services.jobs.endings import Ending
-from services.jobs.frames import HeldToken, Hello
-from services.jobs.function import FunctionDefinition
+from services.jobs.frames import Heartbeat, HeldToken, Hello
 from services.jobs.job import JobId, SessionId
 from services.jobs.ports import OpenedSession, RenewedSession
+from services.jobs.postgres_beats import hear
+from services.jobs.postgres_functions import declare_functions
 from services.jobs.postgres_rows import interval_of
 from services.jobs.postgres_turns import release_leases
+from services.jobs.terms import Terms
 from services.jobs.token import Token
 from shared.postgres.pool import Connection, Postgres
+from shared.postgres.queries import load_queries
 from shared.rpc.call import Tenant
+
+_QUERIES = load_queries("services.jobs", "sql/sessions.sql")
 
 
 class PostgresSessions:
-    """Implements SessionStore."""
+    """Implements SessionStore; `random` spreads the retries of jobs that hung."""
 
-    def __init__(self, postgres: Postgres, queries: Mapping[str, str]) -> None:
+    def __init__(self, postgres: Postgres, random: Callable[[], float]) -> None:
         self._postgres = postgres
-        self._queries = queries
+        self._random = random
 
     async def open(
         self, tenant: Tenant, new_id: SessionId, hello: Hello, *, lease: float
@@ -28,15 +33,16 @@ class PostgresSessions:
         """Register functions and resume the session, or begin one."""
 
         async def work(connection: Connection) -> OpenedSession:
-            await self._declare(connection, tenant, hello.functions)
+            await declare_functions(connection, tenant, hello.functions)
             stream = await self._resume(connection, tenant, hello, lease)
             if stream is None or hello.resume is None:
                 stream = await connection.fetchval(
-                    self._queries["insert_session"],
+                    _QUERIES["insert_session"],
                     tenant,
                     new_id,
                     hello.worker,
                     interval_of(lease),
+                    *_columns(hello),
                 )
                 lost = tuple(held.raw for held in hello.in_flight)
                 return OpenedSession(
@@ -49,23 +55,10 @@ class PostgresSessions:
                 stream=stream,
                 resumed=True,
                 lost=_lost(hello.in_flight, leases),
-                endings=await release_leases(connection, self._queries, hello.resume, unknown),
+                endings=await release_leases(connection, hello.resume, unknown),
             )
 
         return await self._postgres.run(tenant, work)
-
-    async def _declare(
-        self, connection: Connection, tenant: Tenant, functions: Sequence[FunctionDefinition]
-    ) -> None:
-        await connection.execute(
-            self._queries["declare_functions"],
-            tenant,
-            [function.name for function in functions],
-            [function.trigger for function in functions],
-            [function.max_attempts for function in functions],
-            [interval_of(function.backoff.initial) for function in functions],
-            [interval_of(function.backoff.maximum) for function in functions],
-        )
 
     async def _resume(
         self, connection: Connection, tenant: Tenant, hello: Hello, lease: float
@@ -73,7 +66,12 @@ class PostgresSessions:
         if hello.resume is None:
             return None
         stream: int | None = await connection.fetchval(
-            self._queries["resume_session"], tenant, hello.resume, hello.worker, interval_of(lease)
+            _QUERIES["resume_session"],
+            tenant,
+            hello.resume,
+            hello.worker,
+            interval_of(lease),
+            *_columns(hello),
         )
         return stream
 
@@ -82,28 +80,26 @@ class PostgresSessions:
         tenant: Tenant,
         session_id: SessionId,
         stream: int,
-        tokens: Collection[HeldToken],
+        beat: Heartbeat,
         *,
         undelivered: Collection[JobId],
-        lease: float,
+        terms: Terms,
     ) -> RenewedSession | None:
         """Count the lease from now and compare what both sides think the worker has."""
 
         async def work(connection: Connection) -> RenewedSession | None:
-            renewed = await connection.fetchval(
-                self._queries["renew_session"], tenant, session_id, stream, interval_of(lease)
-            )
-            if renewed is None:
+            lease = interval_of(terms.lease)
+            query = _QUERIES["renew_session"]
+            if await connection.fetchval(query, tenant, session_id, stream, lease) is None:
                 return None
-            leases = await self._leases(connection, session_id, lease)
-            expected = _tokens(tokens)
-            forgotten = [
-                token.job_id
-                for token, settled in leases.items()
-                if settled and token not in expected and token.job_id not in undelivered
-            ]
-            endings = await release_leases(connection, self._queries, session_id, forgotten)
-            return RenewedSession(lost=_lost(tokens, leases), endings=endings)
+            return await hear(
+                connection,
+                session_id,
+                beat,
+                undelivered=undelivered,
+                terms=terms,
+                random=self._random,
+            )
 
         return await self._postgres.run(tenant, work)
 
@@ -111,8 +107,19 @@ class PostgresSessions:
         self, connection: Connection, session_id: SessionId, lease: float
     ) -> dict[Token, bool]:
         """Return what a session has, and of each whether it has had it for a whole lease."""
-        rows = await connection.fetch(self._queries["held_leases"], session_id, interval_of(lease))
+        rows = await connection.fetch(_QUERIES["held_leases"], session_id, interval_of(lease))
         return {Token(job_id=row["job_id"], epoch=row["epoch"]): row["settled"] for row in rows}
+
+    async def touch(self, tenant: Tenant, session_id: SessionId, *, lease: float) -> bool:
+        """Count the lease from now."""
+
+        async def work(connection: Connection) -> bool:
+            found = await connection.fetchval(
+                _QUERIES["touch_session"], tenant, session_id, interval_of(lease)
+            )
+            return found is not None
+
+        return await self._postgres.run(tenant, work)
 
     async def leave(
         self, tenant: Tenant, session_id: SessionId, stream: int, *, within: float
@@ -121,7 +128,7 @@ class PostgresSessions:
 
         async def work(connection: Connection) -> None:
             await connection.execute(
-                self._queries["leave_session"], tenant, session_id, stream, interval_of(within)
+                _QUERIES["leave_session"], tenant, session_id, stream, interval_of(within)
             )
 
         await self._postgres.run(tenant, work)
@@ -134,9 +141,15 @@ class PostgresSessions:
         async def work(connection: Connection) -> list[Ending]:
             leases = await self._leases(connection, session_id, 0)
             held = [token.job_id for token in tokens if token in leases]
-            return list(await release_leases(connection, self._queries, session_id, held))
+            return list(await release_leases(connection, session_id, held))
 
         return await self._postgres.run(tenant, work)
+
+
+def _columns(hello: Hello) -> tuple[list[str], list[str]]:
+    """Return the names of the functions and the version of each."""
+    functions = hello.functions
+    return [each.name for each in functions], [each.version for each in functions]
 
 
 def _tokens(held: Collection[HeldToken]) -> set[Token]:

@@ -21,17 +21,22 @@ VERSION_KEYWORD = "x-mainstay-version"
 MAX_MISTAKES = 20
 """How many mistakes of one payload are told; the rest follow once these are corrected."""
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NAME = re.compile(r"[a-z][a-z0-9_-]*(?:[/.][a-z][a-z0-9_-]*)*")
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NAME = re.compile(r"[a-z][a-z0-9_-]*(?:[/.][a-z][a-z0-9_-]*)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSchema:
-    """One version of one event's contract."""
+    """One version of one event's contract: compiled, and as JSON text.
+
+    `built_in` when it comes from a file of the service, not from a call.
+    """
 
     name: str
     version: int
     validator: jsonschema_rs.Validator
+    text: str = ""
+    built_in: bool = True
 
     def mistakes(self, data: Any, *, every: bool = True) -> dict[str, str]:
         """Return what is wrong with a payload: JSON pointer → what would be right.
@@ -64,15 +69,16 @@ def _described(errors: Iterable[jsonschema_rs.ValidationError]) -> Iterator[tupl
         path = error.instance_path
         match error.kind.name:
             case "required":
-                yield _pointer([*path, error.kind.value]), "is required"
+                yield pointer_to([*path, error.kind.value]), "is required"
             case "additionalProperties" | "unevaluatedProperties":
                 for surplus in error.kind.value:
-                    yield _pointer([*path, surplus]), "is not part of the schema"
+                    yield pointer_to([*path, surplus]), "is not part of the schema"
             case _:
-                yield _pointer(path), error.message
+                yield pointer_to(path), error.message
 
 
-def _pointer(path: Sequence[Any]) -> str:
+def pointer_to(path: Sequence[Any]) -> str:
+    """Return a JSON pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
@@ -94,6 +100,18 @@ class EventSchemas:
         versions: Mapping[int, EventSchema] = self._versions.get(name, {})
         return versions.get(version or max(versions, default=0))
 
+    def newest(self, name: str) -> int:
+        """Return the newest version of a contract, 0 when there is none."""
+        return max(self._versions.get(name, {}), default=0)
+
+    def every(self) -> list[EventSchema]:
+        """Return all of them, by name and version."""
+        return [
+            schema
+            for _, versions in sorted(self._versions.items())
+            for _, schema in sorted(versions.items())
+        ]
+
 
 def load_schemas(folder: Path) -> EventSchemas:
     """Read every `*.json` of a folder; raises ConfigurationError that lists all mistakes."""
@@ -103,7 +121,7 @@ def load_schemas(folder: Path) -> EventSchemas:
         try:
             schemas.append(_load_one(file))
         except jsonschema_rs.ValidationError as error:
-            mistakes.append(f"{file.name}{_pointer(error.instance_path)}: {error.message}")
+            mistakes.append(f"{file.name}{pointer_to(error.instance_path)}: {error.message}")
         except (OSError, ValueError) as error:
             mistakes.append(f"{file.name}: {error}")
     if not schemas and not mistakes:
@@ -115,11 +133,12 @@ def load_schemas(folder: Path) -> EventSchemas:
 
 
 def _load_one(file: Path) -> EventSchema:
-    document = orjson.loads(file.read_bytes())
-    if not isinstance(document, dict) or document.get("$schema") != _DIALECT:
-        raise ValueError(f'must be an object with "$schema": "{_DIALECT}"')
+    text = file.read_text(encoding="utf-8")
+    document = orjson.loads(text)
+    if not isinstance(document, dict) or document.get("$schema") != DIALECT:
+        raise ValueError(f'must be an object with "$schema": "{DIALECT}"')
     name, version = document.get(NAME_KEYWORD), document.get(VERSION_KEYWORD)
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
         raise ValueError(f"{NAME_KEYWORD} must name the event, such as video/upload.completed")
     if not (type(version) is int and version >= 1):
         raise ValueError(f"{VERSION_KEYWORD} must be a whole number from 1")
@@ -129,10 +148,11 @@ def _load_one(file: Path) -> EventSchema:
         raise ValueError(f"must be called {expected}, as its event and version say")
     if document.get("type") != "object":
         raise ValueError('must have "type": "object", as every payload is one')
-    return EventSchema(name=name, version=version, validator=_compile(document))
+    return EventSchema(name=name, version=version, validator=compiled(document), text=text)
 
 
-def _compile(document: dict[str, Any]) -> jsonschema_rs.Validator:
+def compiled(document: dict[str, Any]) -> jsonschema_rs.Validator:
+    """Return what checks payloads; raises jsonschema_rs.ValidationError, or ValueError."""
     return jsonschema_rs.Draft202012Validator(
         document,
         validate_formats=True,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from mainstay.errors import MainstayError, UnavailableError, ValidationError
@@ -12,11 +12,12 @@ from services.jobs.job import Assignment, SessionId
 from shared.rpc.call import Tenant
 
 MAX_CREDITS = 1_000
-MAX_WAITING_JOBS = 100
+MAX_WAITING_JOBS = 1_000
+MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Jobs kept for a stream that are not written yet; what it has credit for beyond stays queued."""
 MAX_WAITING_ANSWERS = 16
 BATCH_BYTES = 1024 * 1024
-BATCH_JOBS = 50
+BATCH_JOBS = 250
 
 Clock = Callable[[], float]
 
@@ -38,7 +39,7 @@ class WorkerStream:
         stream: int,
         tenant: Tenant,
         worker: str,
-        functions: frozenset[str],
+        functions: Mapping[str, str],
         lease: float,
         clock: Clock,
         on_room: Callable[[], None],
@@ -48,7 +49,8 @@ class WorkerStream:
         self.tenant = tenant
         self.worker = worker
         self.moved = False
-        self._functions = functions
+        self._functions = frozenset(functions)
+        self._versions = {name: version for name, version in functions.items() if version}
         self._lease = lease
         self._clock = clock
         self._on_room = on_room
@@ -56,6 +58,7 @@ class WorkerStream:
         self._expires = clock() + lease
         self._answers: deque[Outgoing] = deque()
         self._jobs: deque[Assignment] = deque()
+        self._bytes = 0
         self._finished = False
         self._error: Exception | None = None
         self._draining = False
@@ -85,13 +88,14 @@ class WorkerStream:
         if self._draining or self._finished:
             return None
         room = min(self._credits, MAX_WAITING_JOBS - len(self._jobs))
-        if room <= 0:
+        if room <= 0 or self._bytes >= MAX_WAITING_BYTES:
             return None
         return Opening(
             session_id=self.session_id,
             stream=self.stream,
             tenant=self.tenant,
             functions=self._functions,
+            versions=self._versions,
             room=room,
         )
 
@@ -101,6 +105,7 @@ class WorkerStream:
             return False
         self._credits -= len(jobs)
         self._jobs.extend(jobs)
+        self._bytes += sum(job.size for job in jobs)
         self._news.set()
         return True
 
@@ -115,6 +120,12 @@ class WorkerStream:
             await self._answer_taken.wait()
         self._answers.append(frame)
         self._news.set()
+
+    def tell(self, frame: Outgoing) -> None:
+        """Queue what need not be said, unless the worker does not read."""
+        if len(self._answers) < MAX_WAITING_ANSWERS:
+            self._answers.append(frame)
+            self._news.set()
 
     def go_away(self, reason: str) -> None:
         """Say what is left to say, then that the worker is to come back elsewhere, then end."""
@@ -161,6 +172,7 @@ class WorkerStream:
             if size > BATCH_BYTES:
                 break
             batch.append(self._jobs.popleft())
+        self._bytes -= sum(job.size for job in batch)
         if self._credits > 0:
             self._on_room()
         return tuple(batch)

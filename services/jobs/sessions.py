@@ -1,8 +1,9 @@
 """The worker's side of the service: opening a session, hearing the worker, letting it go."""
 
 import asyncio
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -22,31 +23,25 @@ from services.jobs.frames import (
     Welcome,
 )
 from services.jobs.job import Assignment, SessionId
-from services.jobs.journal import note_endings
+from services.jobs.journal import note_endings, note_successes
 from services.jobs.ports import OpenedSession, ReportStore, SessionStore
 from services.jobs.session import Clock, WorkerStream, session_gone
 from services.jobs.streams import Streams
+from services.jobs.terms import Terms
 from services.jobs.token import Token
-from services.jobs.wakeups import Change, Wakeups, change_of
+from services.jobs.turn import Turn
+from services.jobs.wakeups import Change, Wakeups, change_of, change_of_waits
 from shared.rpc.call import Tenant
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a session is granted, in seconds.
+class EventNames(Protocol):
+    """Knows which events have a contract. Raises DatabaseError when that cannot be told."""
 
-    Attributes:
-        lease: How long it lives without a heartbeat.
-        heartbeat_interval: How often to beat.
-        resume_window: How long it outlives a broken stream.
-
-    """
-
-    lease: float
-    heartbeat_interval: float
-    resume_window: float
+    async def names_for(self, tenant: Tenant, triggers: Collection[str]) -> Sequence[str]:
+        """Return names of events that have a contract: of the triggers those that do, and more."""
+        ...
 
 
 class Sessions:
@@ -61,7 +56,7 @@ class Sessions:
         reports: ReportStore,
         streams: Streams,
         wakeups: Wakeups,
-        events: list[str],
+        events: EventNames,
         terms: Terms,
         clock: Clock,
         new_id: Callable[[], UUID],
@@ -92,7 +87,7 @@ class Sessions:
 
     async def open(self, tenant: Tenant, hello: Hello) -> tuple[WorkerStream, Welcome]:
         """Take a worker in; raises ValidationError that names what is wrong with its Hello."""
-        hello.check(self._events)
+        hello.check(await self._events.names_for(tenant, hello.triggers))
         if self._streams.draining:
             raise UnavailableError(
                 "the service is shutting down; connect to another replica", reason="DRAINING"
@@ -119,7 +114,7 @@ class Sessions:
             stream=opened.stream,
             tenant=tenant,
             worker=hello.worker,
-            functions=frozenset(function.name for function in hello.functions),
+            functions={function.name: function.version for function in hello.functions},
             lease=self._terms.lease,
             clock=self._clock,
             on_room=lambda: self._wakeups.announce(Change(room=True)),
@@ -152,15 +147,23 @@ class Sessions:
                 )
 
     async def _report(self, stream: WorkerStream, batch: ReportBatch) -> None:
+        await stream.answer(await self.apply(stream.tenant, stream.session_id, batch))
+
+    async def apply(self, tenant: Tenant, session_id: SessionId, batch: ReportBatch) -> AckBatch:
+        """Store what a session reports and return the answers."""
         batch.check()
-        settlement = await self._reports.apply(stream.tenant, stream.session_id, batch.reports)
-        turns = settlement.turns
-        changed = frozenset(turn.lease.job_id for turn in turns)
-        self._wakeups.announce(Change(jobs=changed))
-        self._ended([turn.ending for turn in turns if turn.ending is not None])
-        for ack in settlement.acks:
-            metrics.reports.labels(ack.state.name.lower()).inc()
-        await stream.answer(AckBatch(acks=tuple(settlement.acks)))
+        settlement = await self._reports.apply(tenant, session_id, batch.reports)
+        self._wakeups.announce(Change(jobs=settlement.jobs))
+        self._begun(settlement.turns)
+        note_successes(settlement.successes)
+        self._ended(settlement.endings)
+        for state, number in Counter(ack.state for ack in settlement.acks).items():
+            metrics.reports.labels(state.name.lower()).inc(number)
+        return AckBatch(acks=tuple(settlement.acks))
+
+    async def touch(self, tenant: Tenant, session_id: SessionId) -> bool:
+        """Count a session's lease from now; returns whether it has not ended."""
+        return await self._sessions.touch(tenant, session_id, lease=self._terms.lease)
 
     async def _beat(self, stream: WorkerStream, beat: Heartbeat) -> None:
         beat.check()
@@ -168,15 +171,15 @@ class Sessions:
             stream.tenant,
             stream.session_id,
             stream.stream,
-            beat.tokens,
+            beat,
             undelivered=[job.job_id for job in stream.waiting_jobs()],
-            lease=self._terms.lease,
+            terms=self._terms,
         )
         if renewed is None:
             raise session_gone()
         stream.beat()
         self._ended(renewed.endings)
-        await stream.answer(HeartbeatAck(lost=renewed.lost))
+        await stream.answer(HeartbeatAck(lost=renewed.lost, directives=renewed.directives))
 
     def leave(self, stream: WorkerStream) -> None:
         """Note that a stream has ended; what follows is stored by a task of its own.
@@ -217,6 +220,10 @@ class Sessions:
         if jobs:
             tokens = [Token(job_id=job.job_id, epoch=job.epoch) for job in jobs]
             self._ended(await self._sessions.give_back(tenant, session_id, tokens))
+
+    def _begun(self, turns: Collection[Turn]) -> None:
+        if any(turn.waits for turn in turns):
+            self._wakeups.announce(change_of_waits(turns))
 
     def _ended(self, ended: Collection[Ending]) -> None:
         note_endings(ended)

@@ -49,11 +49,34 @@ class JobsSettings(PostgresSettings):
         le=100,
         description="Workers that a job may lose before it is dead-lettered as their poison.",
     )
+    jobs_hang_timeout: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="How long a worker may be stuck with a job whose function sets no hang "
+        "timeout, in seconds.",
+    )
+    jobs_history_days: int = Field(
+        30,
+        ge=1,
+        le=365,
+        description="How long jobs that are over can be read, and dead letters wait, in days.",
+    )
+    jobs_maintenance: bool = Field(
+        True,
+        description="Whether this replica takes part in the maintenance of the tables; one has to.",
+    )
     jobs_poll_interval: float = Field(
-        2.0,
+        5.0,
         ge=0.05,
         le=60,
         description="How often to look for work and changes that no wake-up told of, in seconds.",
+    )
+    jobs_ratelimit_address: str = Field(
+        "",
+        max_length=300,
+        description="host:port of the rate limit service; jobs of functions with a rate wait "
+        "while none is named or it cannot be reached.",
     )
 
     @model_validator(mode="after")

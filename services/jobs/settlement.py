@@ -1,22 +1,14 @@
 """A batch of reports settled against the leases that its session holds."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.jobs import endings
-from services.jobs.endings import Ending, Lease
-from services.jobs.job import JobId, Progress
-from services.jobs.reports import (
-    Ack,
-    AckState,
-    Completed,
-    Failed,
-    Released,
-    Report,
-    StepCompleted,
-    mistake_in,
-)
+from services.jobs.endings import Ending, Lease, Success
+from services.jobs.function import FunctionDefinition
+from services.jobs.job import Compensation, JobId
+from services.jobs.reports import Ack, AckState, Completed, Report, mistake_in
 from services.jobs.token import Token
+from services.jobs.turn import Turn
 
 Random = Callable[[], float]
 
@@ -29,25 +21,25 @@ class Closed:
     sequence: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Turn:
-    """A lease while a batch is applied to it: what is to be written in the end."""
-
-    lease: Lease
-    last_sequence: int
-    steps_bytes: int
-    finished_keys: set[str]
-    steps: list[StepCompleted] = field(default_factory=list)
-    progress: Progress | None = None
-    ending: Ending | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """The answers to a batch, and the turns it changed."""
+    """The answers to a batch, the turns it changed, and those that ended without more ado."""
 
     acks: list[Ack]
     turns: list[Turn]
+    successes: Sequence[Success] = ()
+
+    @property
+    def jobs(self) -> frozenset[JobId]:
+        """Return the jobs with a new revision."""
+        return frozenset(turn.lease.job_id for turn in self.turns).union(
+            success.job_id for success in self.successes
+        )
+
+    @property
+    def endings(self) -> list[Ending]:
+        """Return how turns ended, but for the successes."""
+        return [turn.ending for turn in self.turns if turn.ending is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,27 +48,75 @@ class Held:
 
     Attributes:
         leases: The session's.
-        finished_keys: The steps that are stored already, of jobs for which steps are reported.
+        finished: The finished steps among those that reports name.
         closed: The turns of this session that have ended, of jobs without a lease.
+        waiting: The steps that wait among those that reports name.
+        compensations: Steps that can be undone or were, of jobs that may be rolled back now.
+        ancestors: The functions that led to a job, its own last, of jobs that invoke others.
+        functions: Those that reports name, by tenant and name.
 
     """
 
     leases: Collection[Lease]
-    finished_keys: Mapping[JobId, set[str]]
+    finished: Mapping[JobId, set[str]]
     closed: Mapping[JobId, Closed]
+    waiting: Mapping[JobId, set[str]] = field(default_factory=dict)
+    compensations: Mapping[JobId, Mapping[str, Compensation]] = field(default_factory=dict)
+    ancestors: Mapping[JobId, tuple[str, ...]] = field(default_factory=dict)
+    functions: Mapping[str, Mapping[str, FunctionDefinition]] = field(default_factory=dict)
+
+    def turn(self, lease: Lease) -> Turn:
+        """Return a turn as it is before the batch."""
+        job_id = lease.job_id
+        return Turn(
+            lease=lease,
+            last_sequence=lease.last_sequence,
+            steps_bytes=lease.steps_bytes,
+            finished=set(self.finished.get(job_id, ())),
+            waiting=set(self.waiting.get(job_id, ())),
+            compensations=dict(self.compensations.get(job_id, {})),
+            ancestors=self.ancestors.get(job_id, ()),
+            functions=self.functions.get(lease.tenant, {}),
+        )
+
+
+def plain_ends(reports: Iterable[Report]) -> dict[JobId, Report]:
+    """Return the reports that a function returned where nothing else is said of the job.
+
+    They are most of what there is, and need nothing settled: whoever has the turn may end it.
+    """
+    found: dict[JobId, Report | None] = {}
+    for report in reports:
+        if report.token is None:
+            continue
+        job_id = report.token.job_id
+        plain = (
+            job_id not in found
+            and isinstance(report.news, Completed)
+            and report.sequence >= 1
+            and not mistake_in(report.news, steps_bytes=0)
+        )
+        found[job_id] = report if plain else None
+    return {job_id: report for job_id, report in found.items() if report is not None}
+
+
+def joined(
+    reports: Iterable[Report], successes: Mapping[JobId, Success], rest: Settlement
+) -> Settlement:
+    """Return the settlement of all reports: of plain ends and of the rest, in order."""
+    others = iter(rest.acks)
+    acks = [
+        Ack(raw_token=report.raw_token, sequence=report.sequence, state=AckState.STORED)
+        if report.token is not None and report.token.job_id in successes
+        else next(others)
+        for report in reports
+    ]
+    return Settlement(acks=acks, turns=rest.turns, successes=tuple(successes.values()))
 
 
 def settle(reports: Iterable[Report], held: Held, random: Random) -> Settlement:
     """Apply reports in their order; `random` gives numbers from 0 to 1."""
-    turns = {
-        lease.job_id: Turn(
-            lease=lease,
-            last_sequence=lease.last_sequence,
-            steps_bytes=lease.steps_bytes,
-            finished_keys=set(held.finished_keys.get(lease.job_id, ())),
-        )
-        for lease in held.leases
-    }
+    turns = {lease.job_id: held.turn(lease) for lease in held.leases}
     acks = []
     for report in reports:
         state, message = _settle_one(report, turns, held.closed, random)
@@ -117,50 +157,20 @@ def _repeated(turn: Turn, report: Report) -> tuple[AckState, str]:
     was wrong with it still is, since a job's steps only grow. Once the turn has ended, nobody
     waits for the difference.
     """
-    if turn.ending is None and (mistake := _mistake(turn, report)):
+    known = turn.ending is not None or turn.knows(report.news)
+    if not known and (mistake := turn.mistake(report.news)):
         return AckState.REJECTED, mistake
     return AckState.DUPLICATE, ""
-
-
-def _mistake(turn: Turn, report: Report) -> str:
-    match report.news:
-        case StepCompleted(key=key) if key in turn.finished_keys:
-            # Whatever it says this time, the stored step stays.
-            return ""
-        case news:
-            return mistake_in(news, steps_bytes=turn.steps_bytes)
 
 
 def _advance(turn: Turn, report: Report, random: Random) -> tuple[AckState, str]:
     if turn.ending is not None:
         return AckState.FENCED, ""
-    if mistake := _mistake(turn, report):
+    if turn.knows(report.news):
+        turn.last_sequence = report.sequence
+        return AckState.DUPLICATE, ""
+    if mistake := turn.mistake(report.news):
         # Its sequence stays free: the worker reports a failure in its place.
         return AckState.REJECTED, mistake
-    match report.news:
-        case StepCompleted(key=key) if key in turn.finished_keys:
-            turn.last_sequence = report.sequence
-            return AckState.DUPLICATE, ""
-    _apply(turn, report, random)
+    turn.apply(report.news, report.sequence, random())
     return AckState.STORED, ""
-
-
-def _apply(turn: Turn, report: Report, random: Random) -> None:
-    sequence = turn.last_sequence = report.sequence
-    match report.news:
-        case StepCompleted() as step:
-            turn.finished_keys.add(step.key)
-            turn.steps.append(step)
-            turn.steps_bytes += step.size
-        case Progress() as progress:
-            turn.progress = progress
-        case Completed(result=result):
-            turn.ending = endings.succeeded(turn.lease, result, sequence=sequence)
-        case Failed(failure=failure, retry_after=wait):
-            turn.ending = endings.failed(
-                turn.lease, failure, asked_wait=wait, random=random(), sequence=sequence
-            )
-        case Released():
-            turn.ending = endings.released(turn.lease, sequence=sequence)
-        case None:
-            raise AssertionError("a report without news is a mistake and does not get here")

@@ -1,13 +1,21 @@
 """The life of a job: its states, every legal move between them, and what decides a move.
 
-QUEUED         set when the event is accepted, or a worker gives back the first attempt;
+QUEUED         set when the job is accepted, or a worker gives back the first attempt;
                a claim moves it to RUNNING.
 RUNNING        set by the claim; the worker's last report, or its loss, moves it on.
-RETRYING       set when an attempt failed and there are more, or the worker was lost, or a later
-               attempt was given back; a claim moves it to RUNNING once it is due.
+RETRYING       set when an attempt failed and there are more, the worker was lost, a later attempt
+               was given back, or somebody retries a dead letter; a claim moves it to RUNNING once
+               it is due.
+WAITING        set when all that is left to do is to wait; once something has come it is ready, and
+               a claim moves it to RUNNING.
+ROLLING_BACK   set by the final failure, or a cancellation that asks for it, of a job with steps to
+               undo; workers undo them, turn by turn, until it ends.
 SUCCEEDED      set by the report that the function returned. The end.
-DEAD_LETTERED  set when the last attempt failed, the failure is permanent, or the job has lost too
-               many workers. The end; kept for inspection.
+CANCELLED      set when somebody asked for it and nobody has the job any more. The end.
+DEAD_LETTERED  set when the last attempt failed, the failure is permanent, the job has lost too
+               many workers, had to give way in a full queue, or got stuck while undoing. Stays
+               until somebody retries it or puts it away.
+DISCARDED      set when somebody puts a dead letter away. The end.
 """
 
 from collections.abc import Mapping
@@ -21,24 +29,69 @@ class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     RETRYING = "retrying"
+    WAITING = "waiting"
+    ROLLING_BACK = "rolling_back"
     SUCCEEDED = "succeeded"
     DEAD_LETTERED = "dead_lettered"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
 
     @property
     def is_over(self) -> bool:
-        """Return whether nothing can follow."""
-        return not TRANSITIONS[self]
+        """Return whether nothing follows unless somebody wants it to."""
+        return self in _OVER
 
 
-# The trigger `legal_transition` in sql/migrations holds the same arrows; a test compares the two.
+_OVER = frozenset(
+    {JobState.SUCCEEDED, JobState.DEAD_LETTERED, JobState.CANCELLED, JobState.DISCARDED}
+)
+
+# The trigger `legal_transition` in sql/migrations and the constraint `move_is_legal` of the history
+# hold the same arrows; a test compares them.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING}),
-    JobState.RETRYING: frozenset({JobState.RUNNING}),
+    # One that was given back may have finished steps to undo.
+    JobState.QUEUED: frozenset(
+        {
+            JobState.RUNNING,
+            JobState.ROLLING_BACK,
+            JobState.DEAD_LETTERED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.RETRYING: frozenset(
+        {
+            JobState.RUNNING,
+            JobState.ROLLING_BACK,
+            JobState.DEAD_LETTERED,
+            JobState.CANCELLED,
+        }
+    ),
     JobState.RUNNING: frozenset(
-        {JobState.QUEUED, JobState.RETRYING, JobState.SUCCEEDED, JobState.DEAD_LETTERED}
+        {
+            JobState.QUEUED,
+            JobState.RETRYING,
+            JobState.WAITING,
+            JobState.ROLLING_BACK,
+            JobState.SUCCEEDED,
+            JobState.DEAD_LETTERED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.WAITING: frozenset(
+        {
+            JobState.RUNNING,
+            JobState.ROLLING_BACK,
+            JobState.DEAD_LETTERED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.ROLLING_BACK: frozenset({JobState.DEAD_LETTERED, JobState.CANCELLED}),
+    JobState.DEAD_LETTERED: frozenset(
+        {JobState.RETRYING, JobState.ROLLING_BACK, JobState.DISCARDED}
     ),
     JobState.SUCCEEDED: frozenset(),
-    JobState.DEAD_LETTERED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.DISCARDED: frozenset(),
 }
 
 

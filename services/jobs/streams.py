@@ -42,6 +42,10 @@ class Streams:
         """Return the session's stream, if it is here."""
         return self._streams.get(session_id)
 
+    def sessions(self) -> list[SessionId]:
+        """Return the sessions whose streams are here."""
+        return list(self._streams)
+
     def openings(self) -> list[Opening]:
         """Return where jobs are wanted now."""
         found = (stream.opening() for stream in self._streams.values())

@@ -1,34 +1,60 @@
-"""Watching a job: its state now, and again after every change, until it is over."""
+"""Watching jobs: their state now, and again after every change, until they are over."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 
 import structlog
 
-from mainstay.errors import DatabaseError, NotFoundError, UnavailableError
+from mainstay.errors import DatabaseError, UnavailableError
 from services.jobs import metrics
 from services.jobs.job import Job, JobId
+from services.jobs.job_errors import job_not_found
 from services.jobs.ports import JobReader
+from services.jobs.shared_reads import SharedReads
 from services.jobs.wakeups import Change, Signal, Wakeups
 from shared.rpc.call import Tenant
+
+BATCH = 50
+"""Jobs that one watcher has read for itself at a time."""
 
 log = structlog.get_logger()
 
 
 class Watcher:
-    """One caller who watches one job; however often that changes, there is one flag to see it."""
+    """One caller who watches jobs; however often one changes, it is noted once.
 
-    __slots__ = ("changed", "revision")
+    Attributes:
+        seen: The newest revision that was seen of each job that is not over.
+        changed: Which of them may have a newer one, in the order in which they changed.
 
-    def __init__(self, revision: int) -> None:
-        self.revision = revision
-        self.changed = asyncio.Event()
+    """
+
+    __slots__ = ("changed", "news", "seen", "tenant")
+
+    def __init__(self, tenant: Tenant, seen: Mapping[JobId, int]) -> None:
+        self.tenant = tenant
+        self.seen = dict(seen)
+        self.changed = dict.fromkeys(seen)
+        self.news = asyncio.Event()
+
+    def note(self, job_id: JobId) -> None:
+        """Note that a job has changed."""
+        self.changed[job_id] = None
+        self.news.set()
+
+    def take(self) -> list[JobId]:
+        """Return the next jobs to look at, which count as unchanged from now on."""
+        taken = list(islice(self.changed, BATCH))
+        for job_id in taken:
+            del self.changed[job_id]
+        return taken
 
 
 class Watches:
-    """The use case behind GetJob and WatchJob."""
+    """The use case behind GetJob, WatchJob and WatchJobs."""
 
     def __init__(
         self,
@@ -39,6 +65,7 @@ class Watches:
         random: Callable[[], float],
     ) -> None:
         self._reader = reader
+        self._reads = SharedReads(reader)
         self._poll_interval = poll_interval
         self._random = random
         self._watchers: dict[JobId, set[Watcher]] = defaultdict(set)
@@ -52,58 +79,86 @@ class Watches:
             self._signal.set()
         for job_id in change.jobs:
             for watcher in self._watchers.get(job_id, ()):
-                watcher.changed.set()
+                watcher.note(job_id)
 
     async def get(self, tenant: Tenant, job_id: JobId) -> Job:
         """Return a job; raises NotFoundError, also when it is another tenant's."""
         job = await self._reader.find(tenant, job_id)
         if job is None:
-            raise NotFoundError(
-                f"job {job_id} does not exist in tenant {tenant}",
-                resource_type="job",
-                resource_name=str(job_id),
-                reason="JOB_NOT_FOUND",
-            )
+            raise job_not_found(tenant, job_id)
         return job
 
-    async def follow(self, tenant: Tenant, job_id: JobId, after: int) -> AsyncGenerator[Job]:
-        """Yield the job whenever its revision is above what was seen, until it is over."""
-        with self._watching(job_id, after) as watcher:
-            while True:
-                # Cleared before reading: what changes during the read is read again.
-                watcher.changed.clear()
-                job = await self.get(tenant, job_id)
-                if job.revision > watcher.revision:
-                    watcher.revision = job.revision
-                    yield job
-                if job.state.is_over:
-                    return
-                if self._draining:
+    async def follow(self, tenant: Tenant, seen: Mapping[JobId, int]) -> AsyncGenerator[Job]:
+        """Yield each job whenever its revision is above what was seen, until all are over.
+
+        Between two of them no more is kept than a batch, however many change meanwhile.
+        """
+        with self._watching(tenant, seen) as watcher:
+            while watcher.seen:
+                if watcher.changed:
+                    async for job in self._news(watcher):
+                        yield job
+                elif self._draining:
                     raise UnavailableError(
                         "the service is shutting down; watch again with after_revision",
                         reason="DRAINING",
                     )
-                await watcher.changed.wait()
+                else:
+                    watcher.news.clear()
+                    await watcher.news.wait()
+
+    async def _news(self, watcher: Watcher) -> AsyncGenerator[Job]:
+        """Yield the next jobs that have changed; what changes meanwhile is noted again."""
+        taken = watcher.take()
+        jobs = await self._reads.read(watcher.tenant, taken)
+        for job_id in taken:
+            if job_id not in jobs:
+                watcher.note(job_id)
+                continue
+            # Not kept while the caller takes its time over the others.
+            job = jobs.pop(job_id)
+            if job is None:
+                raise job_not_found(watcher.tenant, job_id)
+            if job.state.is_over:
+                seen = self._forget(watcher, job_id)
+            else:
+                seen = watcher.seen[job_id]
+                watcher.seen[job_id] = max(seen, job.revision)
+            if job.revision > seen:
+                yield job
 
     @contextmanager
-    def _watching(self, job_id: JobId, after: int) -> Iterator[Watcher]:
-        watcher = Watcher(after)
-        self._watchers[job_id].add(watcher)
+    def _watching(self, tenant: Tenant, seen: Mapping[JobId, int]) -> Iterator[Watcher]:
+        watcher = Watcher(tenant, seen)
+        for job_id in seen:
+            self._watchers[job_id].add(watcher)
         metrics.watchers.inc()
         try:
             yield watcher
         finally:
             metrics.watchers.dec()
-            self._watchers[job_id].discard(watcher)
-            if not self._watchers[job_id]:
-                del self._watchers[job_id]
+            for job_id in list(watcher.seen):
+                self._forget(watcher, job_id)
+
+    def _forget(self, watcher: Watcher, job_id: JobId) -> int:
+        """Stop watching a job and return what was seen of it."""
+        seen = watcher.seen.pop(job_id)
+        watcher.changed.pop(job_id, None)
+        self._watchers[job_id].discard(watcher)
+        if not self._watchers[job_id]:
+            del self._watchers[job_id]
+        return seen
 
     async def drain(self) -> None:
         """End all watches; callers go on at another replica."""
         self._draining = True
         for watchers in self._watchers.values():
             for watcher in watchers:
-                watcher.changed.set()
+                watcher.news.set()
+
+    async def read(self) -> None:
+        """Read jobs for all who watch, for ever."""
+        await self._reads.run()
 
     async def run(self) -> None:
         """Find changes that nobody announced, in one query for all watched jobs."""
@@ -118,8 +173,14 @@ class Watches:
         """Wake the watchers whose job has a newer revision than they have seen."""
         if not self._watchers:
             return
-        revisions = await self._reader.revisions(list(self._watchers))
+        watched = {
+            (watcher.tenant, job_id)
+            for job_id, watchers in self._watchers.items()
+            for watcher in watchers
+        }
+        revisions = await self._reader.revisions(watched)
         for job_id, revision in revisions.items():
             for watcher in self._watchers.get(job_id, ()):
-                if revision > watcher.revision:
-                    watcher.changed.set()
+                # The caller may have gone, or seen it, during the read.
+                if revision > watcher.seen.get(job_id, revision):
+                    watcher.note(job_id)

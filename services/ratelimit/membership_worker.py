@@ -18,7 +18,7 @@ ENDED = "cancelled"
 DRAIN_SECONDS = 3.0
 
 # With the pauses in between, a day: for so long a database may be away.
-_MAX_ATTEMPTS = 100
+_RETRIES = 99
 _FIRST_BACKOFF = 0.5
 _CONCURRENCY = 20
 _PAUSE_SECONDS = 30.0
@@ -70,8 +70,8 @@ class MembershipWorker:
         )
         worker.function(
             FUNCTION,
-            trigger=EVENT,
-            max_attempts=_MAX_ATTEMPTS,
+            on=EVENT,
+            retries=_RETRIES,
             initial_backoff=_FIRST_BACKOFF,
         )(self._assign)
         return worker

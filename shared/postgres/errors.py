@@ -19,6 +19,8 @@ TRANSIENT = (
     exceptions.DeadlockDetectedError,
     exceptions.LockNotAvailableError,
     exceptions.QueryCanceledError,
+    # This process was frozen in a transaction for so long that its locks were given to others.
+    exceptions.IdleInTransactionSessionTimeoutError,
     # A failover has left us with a standby, or a disk or its memory is full.
     exceptions.ReadOnlySQLTransactionError,
     exceptions.InsufficientResourcesError,

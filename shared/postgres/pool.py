@@ -23,6 +23,9 @@ MAX_ATTEMPTS = 3
 RETRY_WITHIN = 1.5
 """Longer than PostgreSQL takes to notice a deadlock (1 s), shorter than a statement may wait."""
 FIRST_BACKOFF = 0.05
+IDLE_TRANSACTION_TIMEOUT = "5s"
+"""A process that is frozen, or cut off without a word, keeps what it has locked from others for no
+longer. Without this PostgreSQL waits for it, or for TCP's keepalives, which is two hours."""
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}|\*")
 
 Connection: TypeAlias = asyncpg.Connection
@@ -68,6 +71,7 @@ class Postgres:
         self._session_settings = {
             "application_name": "mainstay",
             "timezone": "UTC",
+            "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT,
             **(session_settings or {}),
         }
         self._pool: asyncpg.Pool[Any] | None = None

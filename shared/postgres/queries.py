@@ -15,11 +15,14 @@ from importlib.resources import files
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
-def load_queries(package: str, name: str) -> Mapping[str, str]:
-    """Return the queries of a file in a package by their names."""
-    text = files(package).joinpath(name).read_text(encoding="utf-8")
-    _preamble, *parts = _NAME.split(text)
-    queries = dict(zip(parts[::2], (body.strip() for body in parts[1::2]), strict=True))
-    if len(queries) * 2 != len(parts):
-        raise ValueError(f"{package}/{name}: two queries have one name")
+def load_queries(package: str, *names: str) -> Mapping[str, str]:
+    """Return the queries of files in a package by their names, which are unique among them."""
+    queries: dict[str, str] = {}
+    for name in names:
+        text = files(package).joinpath(name).read_text(encoding="utf-8")
+        _preamble, *parts = _NAME.split(text)
+        for query, body in zip(parts[::2], parts[1::2], strict=True):
+            if query in queries:
+                raise ValueError(f"{package}/{name}: the name {query} is taken by another query")
+            queries[query] = body.strip()
     return queries

@@ -9,7 +9,7 @@ the pipeline itself.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +18,8 @@ from shared.telemetry.lines import LineWriter
 ONE_IN = 100
 
 _TRACE_ID = slice(3, 35)  # of 00-<trace id>-<span id>-<flags>
-_DEBUG, _INFO = 10, 20
+INFO = 20
+_DEBUG = 10
 
 
 class Finished(NamedTuple):
@@ -82,6 +83,17 @@ class CallLines:
         event["timestamp"] = _timestamp(call.at)
         return self._render(event | self._constants)
 
+    def add_event(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Write the line of something else that has happened soon."""
+        self._writer.add_unmade(self._event_line, (event, self.clock(), facts))
+
+    def _event_line(self, noted: tuple[str, float, Mapping[str, Any]]) -> str:
+        event, at, facts = noted
+        return self._render(
+            {"event": event, **facts, "level": "info", "timestamp": _timestamp(at)}
+            | self._constants
+        )
+
 
 class MethodLines:
     """Decides which calls of one method have a line."""
@@ -90,7 +102,7 @@ class MethodLines:
 
     def __init__(self, method: str, *, quiet: bool) -> None:
         self._method = method
-        self._least_level, self._level = (_DEBUG, "debug") if quiet else (_INFO, "info")
+        self._least_level, self._level = (_DEBUG, "debug") if quiet else (INFO, "info")
         self._second = 0
         self._written = 0
         self._unwritten = 0

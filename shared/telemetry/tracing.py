@@ -64,6 +64,11 @@ def configure_tracing(service: str, settings: CommonSettings) -> bool:
     return True
 
 
+def traced() -> bool:
+    """Return whether spans go anywhere; where they do not, what is by the thousand has none."""
+    return isinstance(trace.get_tracer_provider(), TracerProvider)
+
+
 def _exporters(settings: CommonSettings) -> Iterator[SpanExporter]:
     if settings.trace_file is not None:
         yield JsonLinesExporter(settings.trace_file)

@@ -149,6 +149,10 @@ class Channel:
         """Return the headers of a call made now, for streams that are driven by hand."""
         return self._headers(self._request_id(), trace_headers(current()))
 
+    def open_blocking(self) -> grpc.Channel:
+        """Return a connection of its own to the same service, for threads; the caller closes it."""
+        return grpc.insecure_channel(self.target, options=_OPTIONS)
+
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
         await self.raw.close()

@@ -8,6 +8,7 @@
     ├── RateLimitError           RESOURCE_EXHAUSTED   429  over a rate limit
     ├── RateLimitStoreError      UNAVAILABLE          503  the counters cannot be reached
     ├── JobQueueError            UNAVAILABLE          503  the queue cannot take or give jobs
+    ├── QueueFullError           RESOURCE_EXHAUSTED   429  the queue has no room for more jobs
     ├── ExternalApiError         UNAVAILABLE          503  somebody else's API failed
     ├── AiApiError               UNAVAILABLE          503  an AI provider failed
     ├── AiQuotaError             RESOURCE_EXHAUSTED   429  the AI budget is used up
@@ -145,6 +146,17 @@ class JobQueueError(MainstayError):
     default_reason = "JOB_QUEUE_UNAVAILABLE"
     user_message = "The task could not be started. Please try again."
     recovery = "Send the event again with the same idempotency key."
+    transient = True
+
+
+class QueueFullError(MainstayError):
+    """The queue has no room for more jobs now; nothing of the call was accepted."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = 429
+    default_reason = "QUEUE_FULL"
+    user_message = "There is too much to do right now. Please try again later."
+    recovery = "Wait for retry_after and send the same again."
     transient = True
 
 

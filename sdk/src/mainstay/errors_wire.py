@@ -184,7 +184,7 @@ def to_trailing_metadata(
     return tuple(trailing)
 
 
-def translate(error: grpc.aio.AioRpcError) -> errors.MainstayError:
+def translate(error: grpc.aio.AioRpcError | grpc.Call) -> errors.MainstayError:
     """Return the received error as the class that was raised at the other end.
 
     An error without our details, such as a refused connection or a proxy's answer, becomes the
@@ -212,7 +212,7 @@ def from_code(code: int, reason: str, message: str) -> errors.MainstayError:
 
 
 def _rebuild(
-    error: grpc.aio.AioRpcError, info: status_pb2.ErrorInfo, details: dict[str, Message]
+    error: grpc.aio.AioRpcError | grpc.Call, info: status_pb2.ErrorInfo, details: dict[str, Message]
 ) -> errors.MainstayError:
     metadata = dict(info.metadata)
     fallback = _BY_CODE.get(error.code(), errors.UnknownError)

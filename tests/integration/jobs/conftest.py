@@ -45,6 +45,8 @@ def jobs_service(postgres_url: str, **settings: Any) -> Service:
                 "shutdown_grace": 2.0,
                 # So slow that what a test sees was told by a wake-up, not found by a poll.
                 "jobs_poll_interval": 30.0,
+                # A worker more than the test's own, but for the tests that are about it.
+                "jobs_maintenance": False,
             }
             | settings
         )
@@ -52,8 +54,8 @@ def jobs_service(postgres_url: str, **settings: Any) -> Service:
 
 
 @pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    """Close what a test opened, last first."""
+async def stack(postgres_url: str) -> AsyncIterator[AsyncExitStack]:
+    """Close what a test opened, last first, while its database is still there."""
     async with AsyncExitStack() as stack:
         yield stack
 

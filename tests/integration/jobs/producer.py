@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
 from mainstay.errors_wire import translate
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as pb
 from mainstay.jobs.v1 import job_service_pb2_grpc as pb_grpc
 from tests.integration.jobs.raw_worker import PATIENCE
@@ -32,24 +33,25 @@ class Watch:
     def __init__(self, call: Any) -> None:
         self._call = call
 
-    async def next(self) -> pb.Job:
+    async def next(self) -> job_pb2.Job:
         """Return the next state; raises what the stream ended with."""
         job = await self._read()
         assert job is not None, "the stream has ended"
         return job
 
-    async def _read(self) -> pb.Job | None:
+    async def _read(self) -> job_pb2.Job | None:
         async with asyncio.timeout(PATIENCE):
             response = await self._call.read()
-        return response.job if isinstance(response, pb.WatchJobResponse) else None
+        told = isinstance(response, pb.WatchJobResponse | pb.WatchJobsResponse)
+        return response.job if told else None
 
-    async def until(self, state: pb.JobState.ValueType) -> pb.Job:
+    async def until(self, state: job_pb2.JobState.ValueType) -> job_pb2.Job:
         """Return the first job that stands there."""
         while (job := await self.next()).state != state:
             pass
         return job
 
-    async def rest(self) -> list[pb.Job]:
+    async def rest(self) -> list[job_pb2.Job]:
         """Return every state until the service ends the stream."""
         jobs = []
         while (job := await self._read()) is not None:
@@ -90,7 +92,7 @@ class Producer:
         (job_id,) = accepted.job_ids
         return job_id
 
-    async def get(self, job_id: str) -> pb.Job:
+    async def get(self, job_id: str) -> job_pb2.Job:
         """Return a job; raises the error tree's errors."""
         request = pb.GetJobRequest(job_id=job_id)
         try:
@@ -99,8 +101,48 @@ class Producer:
             )
         except grpc.aio.AioRpcError as error:
             raise translate(error) from error
-        job: pb.Job = response.job
+        job: job_pb2.Job = response.job
         return job
+
+    async def enqueue(
+        self, request: pb.EnqueueRequest, *, request_id: str = "req-1"
+    ) -> pb.EnqueueResponse:
+        """Ask for a job of a function; raises the error tree's errors."""
+        answer: pb.EnqueueResponse = await self.call("Enqueue", request, request_id=request_id)
+        return answer
+
+    async def call(self, method: str, request: Any, *, request_id: str = "call") -> Any:
+        """Call any method; raises the error tree's errors."""
+        try:
+            return await getattr(self._stub, method)(
+                request, metadata=self._metadata(request_id), timeout=PATIENCE
+            )
+        except grpc.aio.AioRpcError as error:
+            raise translate(error) from error
+
+    async def cancel(self, job_id: str, **fields: Any) -> job_pb2.Job:
+        """Cancel a job."""
+        answer = await self.call("CancelJob", pb.CancelJobRequest(job_id=job_id, **fields))
+        job: job_pb2.Job = answer.job
+        return job
+
+    async def retry(self, job_id: str) -> job_pb2.Job:
+        """Retry a dead letter."""
+        job: job_pb2.Job = (await self.call("RetryJob", pb.RetryJobRequest(job_id=job_id))).job
+        return job
+
+    async def signal(self, job_id: str, name: str, data: str = "") -> None:
+        """Send a signal to a job."""
+        await self.call("SignalJob", pb.SignalJobRequest(job_id=job_id, name=name, data_json=data))
+
+    def watch_many(self, seen: Mapping[str, int]) -> Watch:
+        """Watch jobs on one stream, beyond the revisions that were seen."""
+        request = pb.WatchJobsRequest(
+            jobs=[pb.WatchJobRequest(job_id=job, after_revision=rev) for job, rev in seen.items()]
+        )
+        watch = Watch(self._stub.WatchJobs(request, metadata=self._metadata("watch")))
+        self._watches.append(watch)
+        return watch
 
     def watch(self, job_id: str, *, after: int = 0) -> Watch:
         """Watch a job."""
@@ -109,7 +151,7 @@ class Producer:
         self._watches.append(watch)
         return watch
 
-    async def reaches(self, job_id: str, state: pb.JobState.ValueType) -> pb.Job:
+    async def reaches(self, job_id: str, state: job_pb2.JobState.ValueType) -> job_pb2.Job:
         """Wait until a job stands there and return it."""
         watch = self.watch(job_id)
         try:

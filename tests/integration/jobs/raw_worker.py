@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from mainstay.errors import ValidationError
 from mainstay.errors_wire import translate
+from mainstay.jobs.v1 import function_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from mainstay.jobs.v1 import worker_service_pb2_grpc as pb_grpc
 
@@ -32,9 +33,9 @@ def function(
     *,
     max_attempts: int = 3,
     backoff: float = 0.0,
-) -> pb.FunctionDefinition:
+) -> function_pb2.FunctionDefinition:
     """Declare a function; without a backoff its retries are ready at once."""
-    return pb.FunctionDefinition(
+    return function_pb2.FunctionDefinition(
         name=name,
         trigger=trigger,
         max_attempts=max_attempts,
@@ -65,7 +66,7 @@ class RawWorker:
 
     async def hello(
         self,
-        *functions: pb.FunctionDefinition,
+        *functions: function_pb2.FunctionDefinition,
         worker: str = "raw-1",
         resume: bytes = b"",
         in_flight: Sequence[bytes] = (),
@@ -176,9 +177,32 @@ class RawWorker:
 
     async def beat(self, *tokens: bytes) -> list[bytes]:
         """Send a heartbeat and return the tokens that are lost."""
-        await self.send(heartbeat=pb.Heartbeat(tokens=tokens))
+        return list((await self.heartbeat(*tokens)).lost_tokens)
+
+    async def heartbeat(self, *tokens: bytes, idle: float = 0.0) -> pb.HeartbeatAck:
+        """Send a heartbeat, with jobs that have not moved for so many seconds, if any."""
+        jobs = [pb.JobBeat(token=token, idle=seconds(idle)) for token in tokens if idle]
+        await self.send(heartbeat=pb.Heartbeat(tokens=tokens, jobs=jobs))
         answer: pb.HeartbeatAck = await self.next("heartbeat")
-        return list(answer.lost_tokens)
+        return answer
+
+    async def wait_for(self, token: bytes, key: str, **wait: Any) -> pb.Ack:
+        """Report that a step has begun to wait for something."""
+        return await self.report(token, wait_begun=pb.WaitBegun(key=key, **wait))
+
+    async def suspend(self, token: bytes, *keys: str) -> pb.Ack:
+        """Report that there is nothing to do before one of the steps is done."""
+        return await self.report(token, suspended=pb.Suspended(keys=keys))
+
+    async def undo(self, token: bytes, key: str) -> pb.Ack:
+        """Report that a step was undone."""
+        return await self.report(token, step_compensated=pb.StepCompensated(key=key))
+
+    async def directive(self) -> pb.Directive:
+        """Return the next directive that comes by itself."""
+        (directive,) = (await self.next("directives")).directives
+        told: pb.Directive = directive
+        return told
 
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """Wait until the service has ended the stream and return how."""
@@ -223,7 +247,11 @@ class Workers:
         return worker
 
     async def connect(
-        self, address: str, *functions: pb.FunctionDefinition, tenant: str = "acme", **hello: Any
+        self,
+        address: str,
+        *functions: function_pb2.FunctionDefinition,
+        tenant: str = "acme",
+        **hello: Any,
     ) -> RawWorker:
         """Open a session."""
         worker = self.stream(address, tenant=tenant)

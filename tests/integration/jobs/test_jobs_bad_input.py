@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import function_pb2, job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from shared.service import Service
 from tests.integration.jobs.conftest import ServeJobs
@@ -61,7 +61,7 @@ class TestBeforeWelcome:
                 functions=[
                     function(),
                     function("b", trigger="order/paid", max_attempts=101),
-                    pb.FunctionDefinition(
+                    function_pb2.FunctionDefinition(
                         name="c", trigger="email/send", max_backoff=seconds(100_000)
                     ),
                 ],
@@ -122,7 +122,7 @@ class TestAfterWelcome:
 
         assert [pb.ACK_STATE_STORED] == [ack.state for ack in acks.acks]
         assert INVALID == (await worker.end())[0]
-        assert job_pb.JOB_STATE_SUCCEEDED == (await jobs.get(job_id)).state
+        assert job_pb2.JOB_STATE_SUCCEEDED == (await jobs.get(job_id)).state
 
     @pytest.mark.hostile
     async def test_garbage_bytes(self, service: Service, jobs: Producer, workers: Workers) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import VIDEO, Producer, video_event
@@ -32,7 +32,7 @@ class TestTakeover:
             assert [("probe", 1), ("transcode", 2)] == [
                 (step.key, step.attempt) for step in job.steps
             ]
-            assert (job_pb.JOB_STATE_SUCCEEDED, "WorkerLost") == (job.state, job.failure.kind)
+            assert (job_pb2.JOB_STATE_SUCCEEDED, "WorkerLost") == (job.state, job.failure.kind)
 
     async def test_crash_burns_no_attempt(self, serve_jobs: ServeJobs, produce: Produce) -> None:
         """A function that is tried once only is begun again when its worker is lost."""
@@ -50,7 +50,7 @@ class TestTakeover:
 
             job = await jobs.get(job_id)
             assert (2, 2) == (second.attempt, second.max_attempts)
-            assert (job_pb.JOB_STATE_DEAD_LETTERED, "ValueError") == (job.state, job.failure.kind)
+            assert (job_pb2.JOB_STATE_DEAD_LETTERED, "ValueError") == (job.state, job.failure.kind)
 
     async def test_unwritten_jobs_come_back(
         self, service: Service, jobs: Producer, workers: Workers
@@ -62,7 +62,7 @@ class TestTakeover:
         deaf.stop_reading()
         await deaf.credit(12)
         for job_id in job_ids:
-            await jobs.reaches(job_id, job_pb.JOB_STATE_RUNNING)
+            await jobs.reaches(job_id, job_pb2.JOB_STATE_RUNNING)
         await deaf.cut()
 
         heir = await workers.connect(service.address)
@@ -84,6 +84,6 @@ class TestPoison:
                 await victim.take_one()
                 await victim.cut()
 
-            job = await jobs.reaches(job_id, job_pb.JOB_STATE_DEAD_LETTERED)
+            job = await jobs.reaches(job_id, job_pb2.JOB_STATE_DEAD_LETTERED)
             assert "WorkerLost" == job.failure.kind
             assert "second was lost during attempt 2; 2 workers were lost" in job.failure.message

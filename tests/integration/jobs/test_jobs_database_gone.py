@@ -5,7 +5,7 @@ import pytest
 
 from cli.embedded.postgres import PostgresServer
 from mainstay.errors import DatabaseError
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from tests.integration.jobs.conftest import jobs_service
 from tests.integration.jobs.producer import producer
 from tests.integration.jobs.raw_worker import raw_workers
@@ -41,5 +41,5 @@ class TestRestart:
             next_job = await again.take_one()
 
         assert grpc.StatusCode.UNAVAILABLE == code
-        assert (job_pb.JOB_STATE_SUCCEEDED, 1) == (job.state, job.attempt)
+        assert (job_pb2.JOB_STATE_SUCCEEDED, 1) == (job.state, job.attempt)
         assert fresh == next_job.job_id

@@ -11,7 +11,7 @@ from mainstay.errors import AlreadyExistsError, NotFoundError, ValidationError
 from mainstay.jobs.v1 import job_service_pb2 as pb
 from shared.service import Service
 from tests.integration.jobs.producer import VIDEO, Producer, video_event
-from tests.integration.jobs.raw_worker import Workers, function
+from tests.integration.jobs.raw_worker import Workers, function, seconds
 
 BIG = json.dumps(VIDEO | {"title": "x" * 300})
 
@@ -37,6 +37,10 @@ BROKEN = [
     (video_event(key="k" * 201), "idempotency_key", "200 bytes"),
     (video_event(key="\u00e9" * 101), "idempotency_key", "200 bytes"),
     (video_event(key="a\0b"), "idempotency_key", "NUL"),
+    (video_event(priority=101), "priority", "-100 to 100"),
+    (video_event(priority=-101), "priority", "-100 to 100"),
+    (video_event(delay=seconds(-0.001)), "delay", "365 days"),
+    (video_event(delay=seconds(366 * 86400)), "delay", "365 days"),
 ]
 
 
@@ -74,9 +78,9 @@ class TestSchemas:
         """One broken event keeps out the whole call."""
         await workers.connect(service.address)
         with pytest.raises(ValidationError):
-            await jobs.send(video_event(), video_with(duration_seconds=-1))
+            await jobs.send(video_event(key="k"), video_with(duration_seconds=-1))
 
-        assert 0 == await database.fetchval("SELECT count(*) FROM jobs.events")
+        assert 0 == await database.fetchval("SELECT count(*) FROM jobs.event_keys")
         assert 0 == await database.fetchval("SELECT count(*) FROM jobs.jobs")
 
     async def test_a_full_call(self, service: Service, jobs: Producer, workers: Workers) -> None:
@@ -165,6 +169,19 @@ class TestIdempotency:
         fresh = [event for events in answers for event in events if not event.duplicate]
         assert (3, 3) == (len(ids), len(fresh))
         assert 3 == await database.fetchval("SELECT count(*) FROM jobs.jobs")
+
+    async def test_taken_by_the_version_before(
+        self, service: Service, jobs: Producer, workers: Workers, database: asyncpg.Connection
+    ) -> None:
+        """The jobs of a key that a replica of version 1 took are found by their event."""
+        await workers.connect(service.address, function("a"), function("b"))
+        first, other = await jobs.send(video_event(key="k"), video_event())
+        await database.execute("UPDATE jobs.event_keys SET job_ids = NULL")
+
+        (again,) = await jobs.send(video_event(key="k"))
+
+        assert again.duplicate
+        assert list(first.job_ids) == list(again.job_ids) != list(other.job_ids)
 
     async def test_tenants(self, service: Service, jobs: Producer, produce: Any) -> None:
         """A key means nothing to another tenant."""

@@ -4,19 +4,35 @@ from typing import Any
 
 import pytest
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import Producer
-from tests.integration.jobs.raw_worker import RawWorker, Workers, raw_workers
+from tests.integration.jobs.raw_worker import RawWorker, Workers, raw_workers, seconds
 
 STEP: dict[str, Any] = {"step_completed": pb.StepCompleted(key="late", result_json='"late"')}
 PROGRESS = {"progress": pb.ProgressReported(fraction=0.9, message="late")}
 COMPLETED: dict[str, Any] = {"completed": pb.Completed(result_json='"late"')}
 FAILED = {"failed": pb.Failed(kind="Late", permanent=True)}
 RELEASED = {"released": pb.Released()}
-EVERY_KIND = [STEP, PROGRESS, COMPLETED, FAILED, RELEASED]
+WAIT = {
+    "wait_begun": pb.WaitBegun(key="late", sleep=pb.SleepWait(duration=seconds(1))),
+}
+SUSPENDED = {"suspended": pb.Suspended(keys=["late"])}
+STOPPED = {"stopped": pb.Stopped()}
+UNDONE = {"step_compensated": pb.StepCompensated(key="late")}
+EVERY_KIND: list[dict[str, Any]] = [
+    STEP,
+    PROGRESS,
+    COMPLETED,
+    FAILED,
+    RELEASED,
+    WAIT,
+    SUSPENDED,
+    STOPPED,
+    UNDONE,
+]
 
 
 class TestLateWriter:
@@ -47,7 +63,7 @@ class TestLateWriter:
             job = await jobs.get(job_id)
             assert [lost.token] == list(back.welcome.lost_tokens)
             assert pb.ACK_STATE_FENCED == ack.state
-            assert (job_pb.JOB_STATE_SUCCEEDED, '"right"', 0) == (
+            assert (job_pb2.JOB_STATE_SUCCEEDED, '"right"', 0) == (
                 job.state,
                 job.result_json,
                 len(job.steps),
@@ -83,7 +99,7 @@ class TestForeignWriter:
         stolen = await thief.complete(assigned.token, '"stolen"')
 
         assert pb.ACK_STATE_FENCED == stolen.state
-        assert job_pb.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
+        assert job_pb2.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
         assert pb.ACK_STATE_STORED == (await owner.complete(assigned.token)).state
 
     async def test_garbage(self, service: Service, workers: Workers) -> None:

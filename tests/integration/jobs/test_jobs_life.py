@@ -3,7 +3,7 @@
 import json
 import time
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from shared.service import Service
 from tests.integration.jobs.producer import VIDEO, Producer, video_event
@@ -24,7 +24,7 @@ class TestHappyPath:
 
         job = await jobs.get(job_id)
 
-        assert job_pb.JOB_STATE_SUCCEEDED == job.state
+        assert job_pb2.JOB_STATE_SUCCEEDED == job.state
         assert '{"ok": true}' == job.result_json
         assert [("probe", '{"codec": "h264"}', 1), ("transcode", '"done"', 1)] == [
             (step.key, step.result_json, step.attempt) for step in job.steps
@@ -80,7 +80,7 @@ class TestHappyPath:
 
         job = await jobs.get(job_id)
 
-        assert (job_pb.JOB_STATE_RUNNING, "transcoder-1") == (job.state, job.worker)
+        assert (job_pb2.JOB_STATE_RUNNING, "transcoder-1") == (job.state, job.worker)
         assert (0.25, "probing") == (job.progress.fraction, job.progress.message)
         assert not job.HasField("ready_time")
 
@@ -114,7 +114,7 @@ class TestHappyPath:
         second = await workers.connect(service.address)
         assigned = await second.take_one()
 
-        assert (job_pb.JOB_STATE_QUEUED, 0) == (waiting.state, waiting.attempt)
+        assert (job_pb2.JOB_STATE_QUEUED, 0) == (waiting.state, waiting.attempt)
         assert waiting.HasField("ready_time")
         assert job_id == assigned.job_id
 
@@ -153,7 +153,7 @@ class TestRetries:
 
         job = await jobs.get(job_id)
 
-        assert (job_pb.JOB_STATE_DEAD_LETTERED, 2, "failure 2") == (
+        assert (job_pb2.JOB_STATE_DEAD_LETTERED, 2, "failure 2") == (
             job.state,
             job.attempt,
             job.failure.message,
@@ -169,7 +169,7 @@ class TestRetries:
 
         job = await jobs.get(job_id)
 
-        assert (job_pb.JOB_STATE_DEAD_LETTERED, 1, 3) == (job.state, job.attempt, job.max_attempts)
+        assert (job_pb2.JOB_STATE_DEAD_LETTERED, 1, 3) == (job.state, job.attempt, job.max_attempts)
         assert job.failure.permanent
 
     async def test_backoff(self, service: Service, jobs: Producer, workers: Workers) -> None:
@@ -182,7 +182,7 @@ class TestRetries:
 
         second = await worker.take_one()
 
-        assert (job_pb.JOB_STATE_RETRYING, 2) == (waiting.state, second.attempt)
+        assert (job_pb2.JOB_STATE_RETRYING, 2) == (waiting.state, second.attempt)
         assert time.time() >= waiting.ready_time.ToMicroseconds() / 1e6
 
     async def test_success_after_failure(
@@ -196,7 +196,7 @@ class TestRetries:
 
         job = await jobs.get(job_id)
 
-        assert (job_pb.JOB_STATE_SUCCEEDED, "7", "first") == (
+        assert (job_pb2.JOB_STATE_SUCCEEDED, "7", "first") == (
             job.state,
             job.result_json,
             job.failure.message,
@@ -226,7 +226,7 @@ class TestRelease:
 
         again = await worker.take_one()
 
-        assert (job_pb.JOB_STATE_QUEUED, 0) == (waiting.state, waiting.attempt)
+        assert (job_pb2.JOB_STATE_QUEUED, 0) == (waiting.state, waiting.attempt)
         assert 1 == again.attempt
 
     async def test_later_attempt(self, service: Service, jobs: Producer, workers: Workers) -> None:
@@ -239,5 +239,5 @@ class TestRelease:
 
         again = await worker.take_one()
 
-        assert (job_pb.JOB_STATE_RETRYING, 1) == (waiting.state, waiting.attempt)
+        assert (job_pb2.JOB_STATE_RETRYING, 1) == (waiting.state, waiting.attempt)
         assert 2 == again.attempt

@@ -1,20 +1,23 @@
 """Transactions that took place although their answer was lost, and are tried again."""
 
+import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
-from services.jobs.event import NewEvent, Origin
+from mainstay.errors import DatabaseError, MainstayError
+from mainstay.jobs.v1 import job_pb2
+from services.jobs.event import NewCall, NewEvent, Origin
 from services.jobs.frames import Hello
 from services.jobs.function import DEFAULT_BACKOFF, FunctionDefinition
-from services.jobs.job import EventId, SessionId
+from services.jobs.job import EventId, JobId, SessionId
 from services.jobs.postgres_events import PostgresEvents
 from services.jobs.postgres_sessions import PostgresSessions
-from shared.postgres.pool import Postgres
-from shared.postgres.queries import load_queries
+from shared.postgres.pool import Connection, Postgres
 from shared.rpc.call import Tenant
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs
@@ -23,7 +26,6 @@ from tests.integration.jobs.raw_worker import Workers, raw_workers
 
 ACME = Tenant("acme")
 ORIGIN = Origin(tenant=ACME, request_id="req-1", traceparent="")
-QUERIES = load_queries("services.jobs", "sql/queries.sql")
 
 
 def new_event(number: int, key: str) -> NewEvent:
@@ -31,11 +33,27 @@ def new_event(number: int, key: str) -> NewEvent:
     return NewEvent(
         event_id=EventId(UUID(int=number)),
         name="video/upload.completed",
-        version=1,
         data="{}",
+        size=2,
+        value={},
         idempotency_key=key,
         content_hash=b"h",
     )
+
+
+class LosesAnswers(Postgres):
+    """Loses the answers to the next commits, which take place."""
+
+    lose = 0
+
+    @asynccontextmanager
+    async def transaction(self, tenant: Tenant) -> AsyncIterator[Connection]:
+        """Run a transaction; raise DatabaseError after its commit when it is to be lost."""
+        async with super().transaction(tenant) as connection:
+            yield connection
+        if self.lose:
+            self.lose -= 1
+            raise DatabaseError("the connection was cut while the commit was on its way")
 
 
 @pytest.fixture
@@ -49,31 +67,61 @@ async def postgres(service: Service, postgres_url: str) -> AsyncIterator[Postgre
 
 class TestAccept:
     @pytest.mark.parametrize("key", ["", "k"])
-    async def test_again(
+    async def test_committed(
         self,
         service: Service,
         workers: Workers,
-        postgres: Postgres,
+        postgres_url: str,
         database: asyncpg.Connection,
         key: str,
     ) -> None:
-        """Events that are stored again under their ids are the same events with the same jobs."""
+        """Events whose commit was not answered are not stored again, with a key or without."""
         await workers.connect(service.address)
-        store = PostgresEvents(postgres, QUERIES)
-        events = [new_event(1, key), new_event(2, "")]
+        postgres = LosesAnswers(postgres_url)
+        await postgres.start()
+        postgres.lose = 1
+        ids = count(1)
+        store = PostgresEvents(postgres, lambda: JobId(UUID(int=next(ids))))
+        call = NewCall(origin=ORIGIN, events=(new_event(1, key), new_event(2, "")))
 
-        first = await store.accept(ORIGIN, events)
-        again = await store.accept(ORIGIN, events)
+        stored = await store.accept(ACME, [call])
+        await postgres.close()
 
-        assert first == again
-        assert [False, False] == [event.duplicate for event in again]
-        assert 2 == await database.fetchval("SELECT count(*) FROM jobs.jobs")
+        (events,) = stored.outcomes
+        assert not isinstance(events, MainstayError)
+        assert [False, False] == [event.duplicate for event in events]
+        rows = await database.fetch("SELECT event_id, job_id FROM jobs.jobs ORDER BY job_id")
+        assert [(event.event_id, event.job_ids) for event in events] == [
+            (row["event_id"], (row["job_id"],)) for row in rows
+        ]
+
+    async def test_rolled_back(
+        self, service: Service, workers: Workers, postgres_url: str, database: asyncpg.Connection
+    ) -> None:
+        """Events whose transaction broke off are stored when it is tried again."""
+        await workers.connect(service.address)
+        postgres = Postgres(postgres_url)
+        await postgres.start()
+        ids = count(1)
+
+        def new_id() -> JobId:
+            number = next(ids)
+            if number == 1:
+                raise DatabaseError("the connection was cut in the middle")
+            return JobId(UUID(int=number))
+
+        call = NewCall(origin=ORIGIN, events=(new_event(1, "k"),))
+
+        await PostgresEvents(postgres, new_id).accept(ACME, [call])
+        await postgres.close()
+
+        assert 1 == await database.fetchval("SELECT count(*) FROM jobs.jobs")
 
 
 class TestOpen:
     async def test_again(self, postgres: Postgres) -> None:
         """A session that is begun again under its id is one session."""
-        store = PostgresSessions(postgres, QUERIES)
+        store = PostgresSessions(postgres, random.random)
         function = FunctionDefinition(
             name="f", trigger="email/send", max_attempts=3, backoff=DEFAULT_BACKOFF
         )
@@ -96,7 +144,7 @@ class TestClaim:
         """A job that was assigned without anybody's hearing of it comes back by heartbeat."""
         worker = await workers.connect(service.address)
         job_id = await jobs.start_job()
-        await database.execute("DELETE FROM jobs.queue")
+        await database.execute("DELETE FROM jobs.ready")
         await database.execute(
             "UPDATE jobs.jobs SET state = 'running', attempt = 1, epoch = 1, worker = 'w', "
             "ready_time = NULL"
@@ -136,4 +184,4 @@ class TestComingBack:
             )
 
             assert list(again.welcome.lost_tokens) == []
-            assert job_pb.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
+            assert job_pb2.JOB_STATE_RUNNING == (await jobs.get(job_id)).state

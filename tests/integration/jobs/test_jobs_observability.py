@@ -5,9 +5,8 @@ from structlog.testing import capture_logs
 
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from services.jobs.gauges import QueueGauges
-from services.jobs.postgres_jobs import PostgresJobs
+from services.jobs.postgres_queues import PostgresQueues
 from shared.postgres.pool import Postgres
-from shared.postgres.queries import load_queries
 from shared.service import Service
 from tests.integration.jobs.producer import Producer
 from tests.integration.jobs.raw_worker import Workers, function, seconds
@@ -94,8 +93,8 @@ class TestMetrics:
         postgres = Postgres(postgres_url)
         await postgres.start()
 
-        queries = load_queries("services.jobs", "sql/queries.sql")
-        await QueueGauges(PostgresJobs(postgres, queries)).run_once()
+        told: dict[str, str | None] = {}
+        await QueueGauges(PostgresQueues(postgres), told.__setitem__).run_once()
 
         await postgres.close()
         assert (2, 1, 1) == (
@@ -104,4 +103,5 @@ class TestMetrics:
             value("mainstay_jobs_running"),
         )
         assert 0 < value("mainstay_jobs_queue_oldest_seconds") < 10
+        assert {"queue_old": None, "transaction_old": None, "dead_rows": None} == told
         assert await worker.beat(running.token) == []

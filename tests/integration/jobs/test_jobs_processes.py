@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import pytest
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from tests.integration.jobs.conftest import POLICIES
 from tests.integration.jobs.producer import producer
 from tests.integration.jobs.raw_worker import raw_workers
@@ -85,7 +85,7 @@ class TestKilled:
                     job = await jobs.get(job_id)
 
         assert list(again.welcome.lost_tokens) == []
-        assert (job_pb.JOB_STATE_SUCCEEDED, '"after"', 1) == (
+        assert (job_pb2.JOB_STATE_SUCCEEDED, '"after"', 1) == (
             job.state,
             job.result_json,
             job.attempt,

@@ -7,7 +7,7 @@ import asyncpg
 import grpc
 import pytest
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import video_event
@@ -75,15 +75,15 @@ class TestNewsBetweenReplicas:
         await worker.credit(1)
         await worker.beat()
         watch = jobs.watch(await jobs.start_job())
-        assert job_pb.JOB_STATE_QUEUED == (await watch.next()).state
+        assert job_pb2.JOB_STATE_QUEUED == (await watch.next()).state
 
         assigned = await worker.job()
-        await watch.until(job_pb.JOB_STATE_RUNNING)
+        await watch.until(job_pb2.JOB_STATE_RUNNING)
         await worker.step(assigned.token, "probe")
         await worker.complete(assigned.token)
         states = [job.state for job in await watch.rest()]
 
-        assert job_pb.JOB_STATE_SUCCEEDED == states[-1]
+        assert job_pb2.JOB_STATE_SUCCEEDED == states[-1]
 
     async def test_listener_lost(
         self,
@@ -123,7 +123,7 @@ class TestNewsBetweenReplicas:
         worker = await workers.connect(here.address)
         await worker.take_one()
 
-        assert job_pb.JOB_STATE_RUNNING == (await watch.next()).state
+        assert job_pb2.JOB_STATE_RUNNING == (await watch.next()).state
 
     async def test_poll(
         self,
@@ -223,7 +223,7 @@ class TestSharedWork:
         await jobs.start_job()
         second = await jobs.start_job()
         async with database.transaction():
-            await database.execute("SELECT FROM jobs.queue ORDER BY id LIMIT 1 FOR UPDATE")
+            await database.execute("SELECT FROM jobs.ready ORDER BY rank LIMIT 1 FOR UPDATE")
 
             assigned = await worker.take_one()
 
@@ -245,7 +245,7 @@ class TestSharedWork:
         await second.complete(assigned.token)
 
         assert first.welcome.session == second.welcome.session
-        assert job_pb.JOB_STATE_SUCCEEDED == (await jobs.get(job_id)).state
+        assert job_pb2.JOB_STATE_SUCCEEDED == (await jobs.get(job_id)).state
 
     async def test_stream_left_behind(
         self, pair: list[Service], produce: Produce, workers: Workers

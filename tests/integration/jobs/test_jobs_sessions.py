@@ -4,7 +4,7 @@ import asyncpg
 import grpc
 import pytest
 
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs, jobs_service
@@ -71,7 +71,7 @@ class TestCredits:
         assert pb.ACK_STATE_STORED == ack.state
         assert worker.frames("jobs") == 0
         # A claim that was on its way when the worker drained is given back.
-        assert 0 == (await jobs.reaches(waiting, job_pb.JOB_STATE_QUEUED)).attempt
+        assert 0 == (await jobs.reaches(waiting, job_pb2.JOB_STATE_QUEUED)).attempt
 
 
 class TestResume:
@@ -96,7 +96,7 @@ class TestResume:
         job = await jobs.get(job_id)
         assert first.welcome.session == second.welcome.session
         assert list(second.welcome.lost_tokens) == []
-        assert (job_pb.JOB_STATE_SUCCEEDED, 1) == (job.state, job.attempt)
+        assert (job_pb2.JOB_STATE_SUCCEEDED, 1) == (job.state, job.attempt)
         assert ["before", "after"] == [step.key for step in job.steps]
 
     async def test_credits_begin_anew(
@@ -169,7 +169,7 @@ class TestResume:
 
         assert grpc.StatusCode.OK == ended[0]
         assert lost == []
-        assert job_pb.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
+        assert job_pb2.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
 
 
 class TestHeartbeat:
@@ -270,7 +270,7 @@ class TestGoAway:
                 job = await jobs.get(job_id)
             assert "shutting down" in go_away.reason
             assert grpc.StatusCode.OK == code
-            assert (job_pb.JOB_STATE_SUCCEEDED, 1) == (job.state, job.attempt)
+            assert (job_pb2.JOB_STATE_SUCCEEDED, 1) == (job.state, job.attempt)
 
     async def test_lease_is_not_shortened(self, postgres_url: str) -> None:
         """A worker that was sent away has its whole lease to come back."""

@@ -1,25 +1,16 @@
 """Tenants: nobody sees, does or ends the jobs of another."""
 
-from contextlib import AsyncExitStack
-from uuid import UUID
-
 import asyncpg
 import pytest
 
 from mainstay.errors import NotFoundError, ValidationError
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from mainstay.jobs.v1 import worker_service_pb2 as pb
-from services.jobs.dealing import Opening
-from services.jobs.job import SessionId
-from services.jobs.postgres_claims import PostgresClaims
-from shared.postgres.pool import Postgres
-from shared.postgres.queries import load_queries
-from shared.rpc.call import ALL_TENANTS
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce
 from tests.integration.jobs.producer import Producer
 from tests.integration.jobs.raw_worker import Workers, function
-from tests.integration.jobs.test_jobs_replicas import INSERT_JOB
 
 
 class TestReading:
@@ -102,7 +93,7 @@ class TestWorking:
         assert [assigned.token] == list(thief.welcome.lost_tokens)
         assert pb.ACK_STATE_FENCED == ack.state
         assert await ours.beat(assigned.token) == []
-        assert job_pb.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
+        assert job_pb2.JOB_STATE_RUNNING == (await jobs.get(job_id)).state
 
 
 class TestWorkerForAll:
@@ -119,7 +110,7 @@ class TestWorkerForAll:
             await worker.complete(job.token)
 
         assert started == {job.tenant: job.job_id for job in taken}
-        assert job_pb.JOB_STATE_SUCCEEDED == (await globex.get(started["globex"])).state
+        assert job_pb2.JOB_STATE_SUCCEEDED == (await globex.get(started["globex"])).state
 
     async def test_one_job_for_both_declarations(
         self, service: Service, jobs: Producer, workers: Workers
@@ -189,35 +180,3 @@ class TestRowLevelSecurity:
             seen[tenant] = counts
 
         assert {"acme": [1] * 6, "globex": [0] * 6, "*": [1] * 6, "": [0] * 6} == seen
-
-
-class TestManyTenants:
-    async def test_nobody_is_left_out(
-        self, service: Service, workers: Workers, database: asyncpg.Connection, postgres_url: str
-    ) -> None:
-        """When more tenants wait than one claim looks at, the next claim looks at the others."""
-        worker = await workers.connect(service.address, tenant="*")
-        for tenant in ("a", "b", "c", "d", "e"):
-            for _ in range(3):
-                await database.execute(INSERT_JOB.replace("'acme'", f"'{tenant}'"))
-        opening = Opening(
-            session_id=SessionId(UUID(bytes=worker.welcome.session)),
-            stream=1,
-            tenant=ALL_TENANTS,
-            functions=frozenset({"process-video"}),
-            room=2,
-        )
-        async with AsyncExitStack() as stack:
-            postgres = Postgres(postgres_url)
-            await postgres.start()
-            stack.push_async_callback(postgres.close)
-            claims = PostgresClaims(
-                postgres, load_queries("services.jobs", "sql/queries.sql"), max_lanes=2
-            )
-            served = [
-                sorted(job.tenant for job in claimed.assignments)
-                for turn in range(5)
-                for claimed in [await claims.claim([opening], limit=9, turn=turn, promote=False)]
-            ]
-
-        assert [["a", "b"], ["c", "d"], ["a", "e"], ["b", "c"], ["d", "e"]] == served

@@ -2,16 +2,17 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import grpc
 import pytest
 
 from mainstay.errors import NotFoundError, ValidationError
-from mainstay.jobs.v1 import job_service_pb2 as job_pb
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 from shared.service import Service
-from tests.integration.jobs.conftest import jobs_service
-from tests.integration.jobs.producer import Producer, producer
+from tests.integration.jobs.conftest import Produce, jobs_service
+from tests.integration.jobs.producer import Producer, producer, video_event
 from tests.integration.jobs.raw_worker import Workers, raw_workers
 
 NOBODYS = "018f0000-0000-7000-8000-000000000000"
@@ -37,13 +38,13 @@ class TestStates:
         seen += await watch.rest()
 
         assert [
-            (job_pb.JOB_STATE_QUEUED, 1, 0.0, 0),
-            (job_pb.JOB_STATE_RUNNING, 2, 0.0, 0),
-            (job_pb.JOB_STATE_RUNNING, 3, 0.5, 0),
-            (job_pb.JOB_STATE_RUNNING, 4, 0.5, 1),
-            (job_pb.JOB_STATE_RETRYING, 5, 0.5, 1),
-            (job_pb.JOB_STATE_RUNNING, 6, 0.5, 1),
-            (job_pb.JOB_STATE_SUCCEEDED, 7, 0.5, 1),
+            (job_pb2.JOB_STATE_QUEUED, 1, 0.0, 0),
+            (job_pb2.JOB_STATE_RUNNING, 2, 0.0, 0),
+            (job_pb2.JOB_STATE_RUNNING, 3, 0.5, 0),
+            (job_pb2.JOB_STATE_RUNNING, 4, 0.5, 1),
+            (job_pb2.JOB_STATE_RETRYING, 5, 0.5, 1),
+            (job_pb2.JOB_STATE_RUNNING, 6, 0.5, 1),
+            (job_pb2.JOB_STATE_SUCCEEDED, 7, 0.5, 1),
         ] == [(job.state, job.revision, job.progress.fraction, len(job.steps)) for job in seen]
 
     async def test_job_that_is_over(
@@ -57,7 +58,7 @@ class TestStates:
         told = await jobs.watch(job_id).rest()
         again = await jobs.watch(job_id, after=told[-1].revision).rest()
 
-        assert [job_pb.JOB_STATE_SUCCEEDED] == [job.state for job in told]
+        assert [job_pb2.JOB_STATE_SUCCEEDED] == [job.state for job in told]
         assert again == []
 
     async def test_resume(self, service: Service, jobs: Producer, workers: Workers) -> None:
@@ -88,7 +89,7 @@ class TestStates:
 
         revisions = [job.revision for job in seen]
         assert sorted(set(revisions)) == revisions
-        assert job_pb.JOB_STATE_SUCCEEDED == seen[-1].state
+        assert job_pb2.JOB_STATE_SUCCEEDED == seen[-1].state
 
 
 class TestWatcherThatDoesNotRead:
@@ -108,9 +109,96 @@ class TestWatcherThatDoesNotRead:
 
         seen = await watch.rest()
 
-        assert job_pb.JOB_STATE_SUCCEEDED == seen[-1].state
+        assert job_pb2.JOB_STATE_SUCCEEDED == seen[-1].state
         # A hundred states of a megabyte have not waited for it anywhere.
         assert len(seen) < 50
+
+
+class TestSeveralJobs:
+    async def test_every_job(self, service: Service, jobs: Producer, workers: Workers) -> None:
+        """One stream tells of all of them, and ends when all are over."""
+        worker = await workers.connect(service.address)
+        ids = [await jobs.start_job() for _ in range(3)]
+        watch = jobs.watch_many(dict.fromkeys(ids, 0))
+        first = [await watch.next() for _ in ids]
+        for _ in ids:
+            await worker.complete((await worker.take_one()).token)
+
+        last = {job.job_id: job for job in await watch.rest()}
+
+        assert sorted(ids) == sorted(job.job_id for job in first)
+        assert {job_pb2.JOB_STATE_QUEUED} == {job.state for job in first}
+        assert dict.fromkeys(ids, job_pb2.JOB_STATE_SUCCEEDED) == {
+            job_id: job.state for job_id, job in last.items()
+        }
+
+    async def test_resume(self, service: Service, jobs: Producer, workers: Workers) -> None:
+        """What was seen of each is not told again; what is over by then is not waited for."""
+        worker = await workers.connect(service.address)
+        over, done, waiting = [await jobs.start_job() for _ in range(3)]
+        for _ in range(2):
+            await worker.complete((await worker.take_one()).token)
+        seen = {over: (await jobs.get(over)).revision, done: 1, waiting: 1}
+        watch = jobs.watch_many(seen)
+        first = await watch.next()
+        await worker.complete((await worker.take_one()).token)
+
+        rest = await watch.rest()
+
+        assert (done, job_pb2.JOB_STATE_SUCCEEDED) == (first.job_id, first.state)
+        assert {waiting} == {job.job_id for job in rest}
+
+    async def test_as_many_as_allowed(
+        self, service: Service, jobs: Producer, workers: Workers
+    ) -> None:
+        """A thousand jobs are told on one stream."""
+        await workers.connect(service.address)
+        ids = []
+        for _ in range(10):
+            events = await jobs.send(*[video_event() for _ in range(100)])
+            ids += [job_id for event in events for job_id in event.job_ids]
+        watch = jobs.watch_many(dict.fromkeys(ids, 0))
+
+        told = [await watch.next() for _ in ids]
+
+        assert sorted(ids) == sorted(job.job_id for job in told)
+
+    async def test_large_ones(self, service: Service, jobs: Producer, workers: Workers) -> None:
+        """Jobs that do not fit into one read together are all told."""
+        worker = await workers.connect(service.address)
+        ids = [await jobs.start_job() for _ in range(6)]
+        for _ in ids:
+            token = (await worker.take_one()).token
+            await worker.step(token, "large", '"' + "x" * 1_000_000 + '"')
+            await worker.complete(token)
+
+        told = await jobs.watch_many(dict.fromkeys(ids, 0)).rest()
+
+        assert sorted(ids) == sorted(job.job_id for job in told)
+        assert {1_000_002} == {len(job.steps[0].result_json) for job in told}
+
+    async def test_one_of_another_tenant(
+        self, service: Service, jobs: Producer, workers: Workers, produce: Produce
+    ) -> None:
+        """One that does not exist, or is another tenant's, fails the call and is named."""
+        await workers.connect(service.address)
+        await workers.connect(service.address, tenant="globex")
+        mine = await jobs.start_job()
+        theirs = await (await produce(service, "globex")).start_job()
+
+        for which in (theirs, NOBODYS):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await jobs.watch_many({mine: 1, which: 0}).rest()
+            assert grpc.StatusCode.NOT_FOUND == caught.value.code()
+            assert which in (caught.value.details() or "")
+
+    async def test_none_or_too_many(self, jobs: Producer) -> None:
+        """None, more than a thousand and one twice are refused."""
+        many = {str(UUID(int=number)): 0 for number in range(1001)}
+        for seen in ({}, many):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await jobs.watch_many(seen).rest()
+            assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()
 
 
 class TestRefused:

@@ -44,19 +44,21 @@ class TestSuiteWheel:
 
         tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
         assert {"shared", "services", "cli"} == tops
-        for data in ("lua/sliding_window.lua", "sql/queries.sql", "sql/migrations/0001_jobs.sql"):
+        for data in ("lua/sliding_window.lua", "sql/events.sql", "sql/migrations/0001_jobs.sql"):
             assert any(name.endswith(data) for name in names), data
 
 
 class TestSdkWheel:
     def test_holds_stubs_and_type_information(self, sdk_wheel: Path) -> None:
-        """Users get typed stubs."""
+        """Users get typed stubs, and the outbox its SQL."""
         names = set(zipfile.ZipFile(sdk_wheel).namelist())
 
         assert {
             "mainstay/py.typed",
             "mainstay/cache/v1/cache_service_pb2.py",
             "mainstay/cache/v1/cache_service_pb2_grpc.pyi",
+            "mainstay/outbox/sql/queries.sql",
+            "mainstay/outbox/sql/steps/0001_outbox.sql",
         } <= names
 
     @pytest.mark.timeout(180)

@@ -23,9 +23,9 @@ class Bench:
         self.cancelled: asyncio.Queue[str] = asyncio.Queue()
         self.finish = asyncio.Event()
         self.steps_run: list[str] = []
-        self.worker.function("work", trigger="test/work")(self.work)
-        self.worker.function("steps", trigger="test/steps")(self.two_steps)
-        self.worker.function("chatter", trigger="test/chatter")(self.chatter)
+        self.worker.function("work", on="test/work")(self.work)
+        self.worker.function("steps", on="test/steps")(self.two_steps)
+        self.worker.function("chatter", on="test/chatter")(self.chatter)
 
     async def work(self, job: JobContext) -> JsonValue:
         self.begun.put_nowait(job.id)

@@ -8,6 +8,7 @@ import pytest
 from mainstay.channel import Channel
 from mainstay.jobs import JobClient
 from tests.integration.sdk_jobs.bench import Bench
+from tests.integration.sdk_jobs.contract import Contract, contract_of
 from tests.integration.sdk_jobs.jobs_service import serving, write_policies
 from tests.integration.sdk_jobs.running_worker import running
 from tests.integration.sdk_jobs.scripted_jobs import ScriptedJobs, scripted_jobs_service
@@ -54,3 +55,10 @@ async def jobs(jobs_address: str) -> AsyncIterator[JobClient]:
     """Call the real jobs service as the tenant `acme`."""
     async with Channel(jobs_address, tenant="acme") as channel:
         yield JobClient(channel)
+
+
+@pytest.fixture
+async def contract(postgres_url: str, jobs_policies: Path) -> AsyncIterator[Contract]:
+    """Run the real jobs service, and connect to both of its ends."""
+    async with contract_of(postgres_url, jobs_policies) as contract:
+        yield contract

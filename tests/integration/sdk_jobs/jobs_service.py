@@ -33,6 +33,7 @@ def write_policies(folder: Path) -> Path:
             "type": "object",
         }
         (events / f"{name.replace('/', '.')}.v1.json").write_text(json.dumps(schema))
+    (folder / "jobs.yaml").write_text("default: {weight: 1}\ntenants: {}\n")
     return folder
 
 

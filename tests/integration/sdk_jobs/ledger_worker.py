@@ -43,7 +43,7 @@ async def main(address: str, ledger: Path, mode: str) -> None:
         note(ledger, f"{name} ends")
         return f"{name} of {os.getpid()}"
 
-    @worker.function("work", trigger="test/work")
+    @worker.function("work", on="test/work")
     async def work(job: JobContext) -> JsonValue:
         one = await job.step.run("one", step, "one")
         note(ledger, "between")

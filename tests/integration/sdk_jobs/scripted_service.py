@@ -134,6 +134,14 @@ class ScriptedService(pb_grpc.WorkerServiceServicer):
         if stream.status is not None:
             await context.abort(*stream.status)
 
+    async def Poll(self, request: pb.PollRequest, context: Context) -> pb.PollResponse:
+        """Refuse: workers of the SDK keep a stream."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+
+    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
+        """Refuse, as above."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+
     @staticmethod
     async def _read(requests: AsyncIterator[pb.SessionRequest], stream: ScriptedStream) -> None:
         async for frame in requests:

@@ -239,7 +239,7 @@ class TestStop:
     async def test_of_a_worker_that_cannot_reach_its_service_does_not_wait_for_it(self) -> None:
         """Nothing can be handed back, and nothing is waited for without end."""
         worker = Worker("127.0.0.1:1", name="alone")
-        worker.function("work", trigger="test/work")(Bench("127.0.0.1:1").work)
+        worker.function("work", on="test/work")(Bench("127.0.0.1:1").work)
         async with running(worker) as task:
             worker.stop()
 

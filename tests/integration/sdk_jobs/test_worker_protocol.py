@@ -82,15 +82,13 @@ class TestCredits:
     async def test_are_as_many_as_the_worker_has_room_for(
         self, scripted: ScriptedService, bench: Bench
     ) -> None:
-        """Its concurrency at first, then one for each job whose end is stored."""
+        """Its concurrency at first, then one for each job that has ended, stored or not yet."""
         stream = await scripted.accept_and_welcome()
         assert 2 == await stream.next_credit()
-        await stream.assign(b"a", b"b")
-        await bench.next_begun()
+        await stream.assign(b"a")
         bench.finish.set()
-        ends = await stream.next_reports()
 
-        await stream.acknowledge(ends[0])
+        await stream.next_report()
 
         assert 1 == await stream.next_credit()
 
@@ -103,9 +101,25 @@ class TestCredits:
         await stream.assign(b"a", b"b")
         bench.finish.set()
 
-        await stream.acknowledge(*await stream.next_reports())
+        await stream.next_reports()
 
         assert 2 == await stream.next_credit()
+
+    async def test_wait_when_the_ends_of_a_whole_round_are_not_stored(
+        self, scripted: ScriptedService, bench: Bench
+    ) -> None:
+        """A service that stores nothing does not get ever more results to store."""
+        stream = await scripted.accept_and_welcome()
+        bench.finish.set()
+        ends = []
+        for tokens in ((b"a", b"b"), (b"c", b"d")):
+            assert 2 == await stream.next_credit()
+            await stream.assign(*tokens)
+            ends += await stream.next_reports()
+
+        await stream.acknowledge(ends[0])
+
+        assert 1 == await stream.next_credit()
 
     async def test_that_the_service_oversteps_send_jobs_back(
         self, scripted: ScriptedService, bench: Bench
@@ -174,3 +188,29 @@ class TestReports:
         assert len(reports) <= 3
         assert list(range(1, len(reports) + 1)) == [report.sequence for report in reports]
         assert 0.99 == reports[-2].progress.fraction
+
+
+class TestDirective:
+    @pytest.mark.parametrize("way", ["by itself", "with a heartbeat's answer"])
+    async def test_to_cancel_is_followed(
+        self, scripted: ScriptedService, bench: Bench, way: str
+    ) -> None:
+        """The handler is cancelled, and then the job has stopped; of others nothing is heard."""
+        stream = await scripted.accept_and_welcome()
+        await stream.assign(b"a", b"b")
+        ids = {await bench.next_begun(), await bench.next_begun()}
+
+        directives = [
+            pb.Directive(token=b"a", kind=pb.DIRECTIVE_KIND_CANCEL, reason="no longer wanted"),
+            pb.Directive(token=b"unknown", kind=pb.DIRECTIVE_KIND_CANCEL),
+            pb.Directive(token=b"b", kind=pb.DIRECTIVE_KIND_UNSPECIFIED),
+        ]
+        if way == "by itself":
+            await stream.send(directives=pb.DirectiveBatch(directives=directives))
+        else:
+            await stream.send(heartbeat=pb.HeartbeatAck(directives=directives))
+        report = await stream.next_report()
+
+        assert {"job-a", "job-b"} == ids
+        assert "job-a" == await bench.next_cancelled()
+        assert (b"a", True) == (report.token, report.HasField("stopped"))

@@ -199,7 +199,7 @@ class TestRequest:
             return None
 
         worker = worker_for(jobs_address, work)
-        worker.function("remember", trigger="test/follow-up")(remember)
+        worker.function("remember", on="test/follow-up")(remember)
         async with running(worker):
             await worker.ready()
             sender = context.RequestContext(request_id="request-42", traceparent=TRACEPARENT)

@@ -21,9 +21,9 @@ def worker_for(address: str, handler: Handler, **options: float) -> Worker:
     )
     worker.function(
         "work",
-        trigger="test/work",
+        on="test/work",
         initial_backoff=options.get("initial_backoff", 0.05),
-        max_attempts=int(options.get("max_attempts", 3)),
+        retries=int(options.get("retries", 2)),
     )(handler)
     return worker
 

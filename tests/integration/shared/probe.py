@@ -14,6 +14,7 @@ from mainstay.cache.v1 import cache_service_pb2 as cache_pb
 from mainstay.cache.v1 import cache_service_pb2_grpc as cache_grpc
 from mainstay.channel import Channel
 from mainstay.errors import error_types
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from mainstay.jobs.v1 import job_service_pb2_grpc as job_grpc
 from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
@@ -115,6 +116,11 @@ def make_cache_probe(acts: Acts) -> CacheProbe:
     return CacheProbe(acts)  # type: ignore[abstract]
 
 
+def make_job_probe(acts: Acts) -> job_grpc.JobServiceServicer:
+    """Return a probe that leaves the methods that no test needs unimplemented."""
+    return JobProbe(acts)  # type: ignore[abstract]
+
+
 class JobProbe(job_grpc.JobServiceServicer):
     """Watching a job streams as many states as `after_revision` asks for, then acts."""
 
@@ -137,9 +143,9 @@ class JobProbe(job_grpc.JobServiceServicer):
         task = asyncio.current_task()
         try:
             for revision in range(request.after_revision):
-                yield job_pb.WatchJobResponse(job=job_pb.Job(revision=revision + 1))
+                yield job_pb.WatchJobResponse(job=job_pb2.Job(revision=revision + 1))
             found = await self._acts.perform(act, argument)
-            yield job_pb.WatchJobResponse(job=job_pb.Job(result_json=found.decode()))
+            yield job_pb.WatchJobResponse(job=job_pb2.Job(result_json=found.decode()))
         finally:
             self._acts.closed_properly.append(asyncio.current_task() is task)
 
@@ -196,6 +202,13 @@ POLICIES = {
 }
 
 
+def _policies(service: str, **own: MethodPolicy) -> dict[str, MethodPolicy]:
+    """Return a policy for every method of a service of the jobs' contracts."""
+    contract = {"JobService": job_pb, "WorkerService": worker_pb}[service]
+    methods = contract.DESCRIPTOR.services_by_name[service].methods_by_name
+    return {name: own.get(name, MethodPolicy()) for name in methods}
+
+
 @asynccontextmanager
 async def probe_service(*, traced: bool = False, **settings: Any) -> AsyncIterator[Probe]:
     """Run a service with the probes within a block."""
@@ -205,11 +218,13 @@ async def probe_service(*, traced: bool = False, **settings: Any) -> AsyncIterat
     service.expose(cache_grpc.add_CacheServiceServicer_to_server, make_cache_probe(acts), POLICIES)
     service.expose(
         job_grpc.add_JobServiceServicer_to_server,
-        JobProbe(acts),
-        {"SendEvents": MethodPolicy(), "GetJob": MethodPolicy(waits=True), "WatchJob": UNBOUNDED},
+        make_job_probe(acts),
+        _policies("JobService", GetJob=MethodPolicy(waits=True), WatchJob=UNBOUNDED),
     )
     service.expose(
-        worker_grpc.add_WorkerServiceServicer_to_server, WorkerProbe(acts), {"Session": UNBOUNDED}
+        worker_grpc.add_WorkerServiceServicer_to_server,
+        WorkerProbe(acts),  # type: ignore[abstract]
+        _policies("WorkerService", Session=UNBOUNDED),
     )
     async with service.running(), Channel(service.address) as channel:
         acts.channel = channel

@@ -55,6 +55,37 @@ async def recovers(postgres: Postgres) -> None:
                 return
 
 
+class TestAProcessThatIsFrozen:
+    async def test_its_locks_are_given_to_others(self, postgres_url: str) -> None:
+        """A transaction of which nothing is heard ends, and with it what it has locked."""
+        impatient = {"idle_in_transaction_session_timeout": "200ms"}
+        given: list[bool] = []
+
+        async def lock(connection: Connection) -> None:
+            await connection.execute("SELECT pg_advisory_xact_lock(1)")
+
+        async def freeze(connection: Connection) -> None:
+            await lock(connection)
+            await other.run(ACME, lock)
+            given.append(True)
+            await one(connection)
+
+        async with (
+            pool_of(postgres_url, session_settings=impatient) as frozen,
+            pool_of(postgres_url) as other,
+        ):
+            with pytest.raises(DatabaseError, match="retry with backoff"):
+                await frozen.run(ACME, freeze)
+            await recovers(frozen)
+
+        assert given
+
+    async def test_by_default(self, postgres_url: str) -> None:
+        """Others wait for 5 s, longer than any statement may take."""
+        async with pool_of(postgres_url) as postgres, postgres.transaction(ACME) as connection:
+            assert "5s" == await connection.fetchval("SHOW idle_in_transaction_session_timeout")
+
+
 class TestAServerThatGoes:
     async def test_a_crash_heals(self, private_postgres: PostgresServer) -> None:
         """Killed and started again: an error of the tree in between, and no restart of ours."""

@@ -11,3 +11,10 @@ class TestEnvironment:
 
         assert layout.service("cache").address == variables["MAINSTAY_RATELIMIT_CACHE_ADDRESS"]
         assert layout.service("jobs").address == variables["MAINSTAY_RATELIMIT_JOBS_ADDRESS"]
+
+    def test_tells_the_jobs_where_rates_are_kept(self) -> None:
+        """Jobs and requests draw on the same budgets."""
+        layout = Layout.on_free_ports()
+
+        address = layout.environment()["MAINSTAY_JOBS_RATELIMIT_ADDRESS"]
+        assert layout.service("ratelimit").address == address

@@ -1,5 +1,6 @@
 """Values that tests of jobs need many of."""
 
+from typing import Any
 from uuid import UUID
 
 from services.jobs.endings import Lease
@@ -26,8 +27,9 @@ def lease(
     begun: int = 1,
     crashed: int = 0,
     allowed: int = 3,
+    **more: Any,
 ) -> Lease:
-    """Return a turn at a job."""
+    """Return a turn at a job; `more` are further attributes of it."""
     return Lease(
         job_id=job_id(number),
         epoch=epoch,
@@ -41,6 +43,7 @@ def lease(
         worker="raw-1",
         request_id="req-1",
         traceparent="",
+        **more,
     )
 
 

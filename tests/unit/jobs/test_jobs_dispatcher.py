@@ -12,13 +12,16 @@ from mainstay.errors import DatabaseError
 from services.jobs.dealing import Opening
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.endings import Ending
-from services.jobs.job import SessionId
+from services.jobs.fairness import Fairness
+from services.jobs.job import JobId, SessionId
+from services.jobs.permits import NoRateLimits, Permits
 from services.jobs.ports import Claimed
 from services.jobs.session import WorkerStream
-from services.jobs.sessions import Sessions, Terms
+from services.jobs.sessions import Sessions
 from services.jobs.streams import Streams
+from services.jobs.terms import Terms
 from services.jobs.token import Token
-from services.jobs.wakeups import Wakeups
+from services.jobs.wakeups import Change, Wakeups
 from shared.rpc.call import Tenant
 from tests.unit.jobs.job_values import assignment_for
 
@@ -31,9 +34,7 @@ class Claims:
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         self._meanwhile = meanwhile
 
-    async def claim(
-        self, openings: Sequence[Opening], *, limit: int, turn: int, promote: bool
-    ) -> Claimed:
+    async def claim(self, openings: Sequence[Opening], **_: Any) -> Claimed:
         """Assign one job to each opening."""
         self._meanwhile()
         jobs = [
@@ -60,6 +61,10 @@ class SessionEnds:
         """Fail: no test renews."""
         raise AssertionError
 
+    async def touch(self, *_: Any, **__: Any) -> Any:
+        """Fail: no test reports by single calls."""
+        raise AssertionError
+
     async def leave(
         self, tenant: Tenant, session_id: SessionId, stream: int, *, within: float
     ) -> None:
@@ -83,7 +88,7 @@ def stream(number: int) -> WorkerStream:
         stream=1,
         tenant=ACME,
         worker=f"w{number}",
-        functions=frozenset({"process-video"}),
+        functions={"process-video": ""},
         lease=30.0,
         clock=lambda: 0.0,
         on_room=lambda: None,
@@ -99,7 +104,7 @@ def sessions(store: SessionEnds, streams: Streams) -> Sessions:
         reports=None,  # type: ignore[arg-type]  # nobody reports here
         streams=streams,
         wakeups=Wakeups(),
-        events=[],
+        events=None,  # type: ignore[arg-type]  # nor connects
         terms=Terms(lease=30.0, heartbeat_interval=10.0, resume_window=5.0),
         clock=lambda: 0.0,
         new_id=lambda: UUID(int=9),
@@ -118,6 +123,8 @@ class TestHandOut:
             streams=streams,
             sessions=sessions(SessionEnds(), streams),
             wakeups=Wakeups(),
+            fairness=Fairness(),
+            permits=Permits(NoRateLimits(), Wakeups(), clock=lambda: 0.0),
             poll_interval=30.0,
             clock=lambda: 0.0,
             random=lambda: 0.5,
@@ -127,6 +134,46 @@ class TestHandOut:
             await dispatcher.run_once()
 
         assert (0, 1) == (len(draining.waiting_jobs()), len(ready.waiting_jobs()))
+
+
+class Held:
+    """A store in which something waits for a place under a cap; each claim is counted."""
+
+    def __init__(self) -> None:
+        self.claims = asyncio.Semaphore(0)
+
+    async def claim(self, openings: Sequence[Opening], **_: Any) -> Claimed:
+        """Assign nothing."""
+        self.claims.release()
+        return Claimed(
+            assignments=(), gone=frozenset(), more=False, promoted=0, next_due=None, held=True
+        )
+
+
+class TestCaps:
+    async def test_end_of_a_job_elsewhere(self) -> None:
+        """While something waits for a place under a cap, news of any job is reason to look."""
+        store, streams, wakeups = Held(), Streams(), Wakeups()
+        streams.attach(stream(1))
+        dispatcher = Dispatcher(
+            store=store,
+            streams=streams,
+            sessions=sessions(SessionEnds(), streams),
+            wakeups=wakeups,
+            fairness=Fairness(),
+            permits=Permits(NoRateLimits(), wakeups, clock=lambda: 0.0),
+            poll_interval=300.0,
+            clock=lambda: 0.0,
+            random=lambda: 0.5,
+        )
+        running = asyncio.create_task(dispatcher.run())
+        async with asyncio.timeout(5):
+            await store.claims.acquire()
+
+            wakeups.announce(Change(jobs=frozenset({JobId(UUID(int=7))}), remote=True))
+            await store.claims.acquire()
+
+        running.cancel()
 
 
 class TestClose:

@@ -39,7 +39,7 @@ class TestFunction:
             ({"name": "Send"}, "name"),
             ({"name": "a b"}, "name"),
             ({"trigger": "order/paid"}, "trigger"),
-            ({"trigger": ""}, "trigger"),
+            ({"trigger": ""}, None),
             ({"max_attempts": 1}, None),
             ({"max_attempts": 100}, None),
             ({"max_attempts": 101}, "max_attempts"),

@@ -1,7 +1,7 @@
 """What events are refused for before anything is stored."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -9,28 +9,51 @@ import orjson
 import pytest
 
 from mainstay.errors import ValidationError
-from services.jobs.event import AcceptedEvent, EventDraft, NewEvent, Origin
-from services.jobs.intake import MAX_LISTED_BYTES, EventIntake
+from services.jobs.event import AcceptedEvent, EventDraft, JobDraft, NewCall, Origin
+from services.jobs.intake import EventIntake, Version
 from services.jobs.job import EventId
-from services.jobs.schemas import MAX_MISTAKES, load_schemas
-from services.jobs.wakeups import Wakeups
+from services.jobs.payload import MAX_LISTED_BYTES
+from services.jobs.schemas import MAX_MISTAKES, EventSchema, load_schemas
 from shared.rpc.call import Tenant
 
 EVENTS = Path(__file__).parents[3] / "policies" / "events"
 ORIGIN = Origin(tenant=Tenant("acme"), request_id="r", traceparent="")
 
 
+class Files:
+    """The contracts of a folder, which all tenants have."""
+
+    def __init__(self, folder: Path) -> None:
+        self._schemas = load_schemas(folder)
+
+    async def find_all(
+        self, tenant: Tenant, wanted: Collection[Version]
+    ) -> Mapping[Version, EventSchema]:
+        """Return those that there are."""
+        found = {(name, version): self._schemas.find(name, version) for name, version in wanted}
+        return {version: schema for version, schema in found.items() if schema is not None}
+
+    async def known_names(self, tenant: Tenant) -> Sequence[str]:
+        """Return all names."""
+        return self._schemas.names
+
+
 class Untouched:
     """A store that must not be reached."""
 
-    async def accept(self, origin: Origin, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
+    async def accept(self, call: NewCall) -> tuple[AcceptedEvent, ...]:
         """Fail."""
         raise AssertionError("nothing is stored of events that are refused")
+
+    async def has_function(self, tenant: Tenant, name: str) -> bool:
+        """Fail."""
+        raise AssertionError("nothing is read for events that are refused")
 
 
 def intake(folder: Path = EVENTS) -> EventIntake:
     """Return the use case over the schemas of a folder."""
-    return EventIntake(load_schemas(folder), Untouched(), Wakeups(), lambda: EventId(UUID(int=1)))
+    store = Untouched()
+    return EventIntake(Files(folder), store, store, lambda: EventId(UUID(int=1)))
 
 
 async def refused(intake: EventIntake, *drafts: EventDraft) -> dict[str, str]:
@@ -108,3 +131,14 @@ class TestDepth:
         fields = await refused(intake(tmp_path), draft(data, "order/paid"))
 
         assert {"events[0].data": "nested too deeply"} == fields
+
+    async def test_request(self) -> None:
+        """Nor may a request for a job bring one, which no schema would find."""
+        deep = JobDraft(
+            function="f", data='{"a":' + "[" * 260 + "]" * 260 + "}", idempotency_key=""
+        )
+
+        with pytest.raises(ValidationError) as caught:
+            await intake().enqueue(ORIGIN, deep)
+
+        assert {"data": "nested too deeply"} == caught.value.fields

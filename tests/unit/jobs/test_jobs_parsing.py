@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from mainstay.errors import ValidationError
+from mainstay.jobs.v1 import function_pb2
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
-from services.jobs import parsing
+from services.jobs import frame_parsing, parsing
 from services.jobs.frames import Hello, ReportBatch
 from services.jobs.job import Progress
 from services.jobs.reports import Failed
@@ -22,9 +23,9 @@ def struct_event(**fields: Any) -> job_pb.SendEventsRequest:
     return job_pb.SendEventsRequest(events=[event])
 
 
-def hello(definition: worker_pb.FunctionDefinition, resume: bytes = b"") -> Hello:
+def hello(definition: function_pb2.FunctionDefinition, resume: bytes = b"") -> Hello:
     """Parse a Hello with one function."""
-    frame = parsing.frame_from(
+    frame = frame_parsing.frame_from(
         worker_pb.SessionRequest(
             hello=worker_pb.Hello(worker="w", functions=[definition], resume_session=resume)
         )
@@ -35,7 +36,7 @@ def hello(definition: worker_pb.FunctionDefinition, resume: bytes = b"") -> Hell
 
 def news_of(report: worker_pb.Report) -> object:
     """Parse one report."""
-    frame = parsing.frame_from(
+    frame = frame_parsing.frame_from(
         worker_pb.SessionRequest(reports=worker_pb.ReportBatch(reports=[report]))
     )
     assert isinstance(frame, ReportBatch)
@@ -100,26 +101,26 @@ class TestFunctions:
     @pytest.mark.parametrize(
         ("definition", "attempts", "backoff"),
         [
-            (worker_pb.FunctionDefinition(), 3, Backoff(initial=1.0, maximum=300.0)),
+            (function_pb2.FunctionDefinition(), 3, Backoff(initial=1.0, maximum=300.0)),
             (
-                worker_pb.FunctionDefinition(max_attempts=7, initial_backoff=seconds(0.25)),
+                function_pb2.FunctionDefinition(max_attempts=7, initial_backoff=seconds(0.25)),
                 7,
                 Backoff(initial=0.25, maximum=300.0),
             ),
             (
-                worker_pb.FunctionDefinition(max_backoff=seconds(0.5)),
+                function_pb2.FunctionDefinition(max_backoff=seconds(0.5)),
                 3,
                 Backoff(initial=0.5, maximum=0.5),
             ),
             (
-                worker_pb.FunctionDefinition(initial_backoff=seconds(0), max_backoff=seconds(0)),
+                function_pb2.FunctionDefinition(initial_backoff=seconds(0), max_backoff=seconds(0)),
                 3,
                 Backoff(initial=0.0, maximum=0.0),
             ),
         ],
     )
     def test_defaults(
-        self, definition: worker_pb.FunctionDefinition, attempts: int, backoff: Backoff
+        self, definition: function_pb2.FunctionDefinition, attempts: int, backoff: Backoff
     ) -> None:
         """What is unset has the default of the contract."""
         (function,) = hello(definition).functions
@@ -129,7 +130,7 @@ class TestFunctions:
     @pytest.mark.parametrize("resume", [b"", b"short", b"x" * 17])
     def test_no_session_to_resume(self, resume: bytes) -> None:
         """Bytes that are no session of ours resume none."""
-        assert hello(worker_pb.FunctionDefinition(), resume).resume is None
+        assert hello(function_pb2.FunctionDefinition(), resume).resume is None
 
 
 class TestReports:
@@ -160,6 +161,6 @@ class TestReports:
     def test_frame_without_content(self) -> None:
         """A frame must be of some kind."""
         with pytest.raises(ValidationError) as caught:
-            parsing.frame_from(worker_pb.SessionRequest())
+            frame_parsing.frame_from(worker_pb.SessionRequest())
 
         assert ["frame"] == list(caught.value.fields)

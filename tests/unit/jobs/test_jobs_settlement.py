@@ -35,7 +35,7 @@ def settled(
     closed: Mapping[JobId, Closed] | None = None,
 ) -> Settlement:
     """Settle reports against one fresh lease, unless others are given."""
-    held = Held(leases=list(leases), finished_keys=finished or {}, closed=closed or {})
+    held = Held(leases=list(leases), finished=finished or {}, closed=closed or {})
     return settle(reports, held, lambda: 1.0)
 
 

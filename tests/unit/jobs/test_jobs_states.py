@@ -13,7 +13,10 @@ from services.jobs.states import (
     after_release,
 )
 
-QUEUED, RUNNING, RETRYING, SUCCEEDED, DEAD = JobState
+QUEUED, RUNNING, RETRYING, WAITING, ROLLING, SUCCEEDED, DEAD, CANCELLED, DISCARDED = JobState
+
+WAITS = {QUEUED, RETRYING, WAITING}
+OVER = {SUCCEEDED, DEAD, CANCELLED, DISCARDED}
 
 
 class TestTransitions:
@@ -21,16 +24,22 @@ class TestTransitions:
         ("start", "end"), list(product(JobState, JobState)), ids=lambda state: state.name
     )
     def test_every_pair(self, start: JobState, end: JobState) -> None:
-        """A job waits, runs, and waits again or ends; nothing else is legal."""
-        waits, ends = {QUEUED, RETRYING}, {SUCCEEDED, DEAD}
-        legal = (start in waits and end is RUNNING) or (start is RUNNING and end in waits | ends)
+        """A job waits, runs, waits again, is undone, and ends; nothing else is legal."""
+        legal = (
+            (start in WAITS and end is RUNNING)
+            or (start is RUNNING and end in {*WAITS, SUCCEEDED})
+            # Whatever is not over may fail or be cancelled, what has begun after undoing.
+            or (start not in OVER and end in {DEAD, CANCELLED})
+            or (start in {*WAITS, RUNNING, DEAD} and end is ROLLING)
+            or (start is DEAD and end in {RETRYING, DISCARDED})
+        )
 
         assert legal == (end in TRANSITIONS[start])
 
     @pytest.mark.parametrize("state", JobState)
     def test_over(self, state: JobState) -> None:
-        """What succeeded or was dead-lettered is over."""
-        expected = state in {SUCCEEDED, DEAD}
+        """What ended, well or badly, is over."""
+        expected = state in OVER
 
         assert expected == state.is_over
 

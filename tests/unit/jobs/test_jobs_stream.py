@@ -6,7 +6,13 @@ import pytest
 
 from mainstay.errors import UnavailableError, ValidationError
 from services.jobs.frames import GoAway, HeartbeatAck, JobBatch, Outgoing
-from services.jobs.session import MAX_WAITING_ANSWERS, MAX_WAITING_JOBS, WorkerStream
+from services.jobs.session import (
+    BATCH_JOBS,
+    MAX_CREDITS,
+    MAX_WAITING_ANSWERS,
+    MAX_WAITING_JOBS,
+    WorkerStream,
+)
 from services.jobs.streams import Streams
 from shared.rpc.call import Tenant
 from tests.unit.jobs.job_values import SESSION, assignment
@@ -36,7 +42,7 @@ def worker_stream(
         stream=number,
         tenant=Tenant("acme"),
         worker="raw-1",
-        functions=frozenset({"process-video"}),
+        functions={"process-video": ""},
         lease=LEASE,
         clock=clock or Clock(),
         on_room=lambda: noted.append("room"),
@@ -83,10 +89,21 @@ class TestCredits:
     def test_bounded_by_what_waits(self) -> None:
         """Few jobs are kept for a stream, whatever it asks for: the rest can go to others."""
         stream = worker_stream()
-        stream.grant(1000)
+        stream.grant(MAX_CREDITS)
         stream.deliver([assignment(number) for number in range(MAX_WAITING_JOBS - 1)])
 
         assert room(stream) == 1
+
+    async def test_bounded_by_their_bytes(self) -> None:
+        """Nor is much kept in bytes: no more comes before some has been written."""
+        stream = worker_stream()
+        stream.grant(MAX_CREDITS)
+        stream.deliver([assignment(number, data="x" * 600_000) for number in range(20)])
+        full = room(stream)
+        while stream.waiting_jobs():
+            await stream.next()
+
+        assert (0, MAX_CREDITS - 20) == (full, room(stream))
 
     async def test_room_is_told(self) -> None:
         """Whoever hands out jobs hears of new room: by credit, and when waiting jobs leave."""
@@ -120,13 +137,13 @@ class TestFrames:
         assert await jobs_in(stream) == 1
 
     async def test_batches_are_bounded(self) -> None:
-        """A frame holds up to fifty jobs and about a megabyte; one large job goes alone."""
+        """A frame has so many jobs and about a megabyte; one large job goes alone."""
         stream = worker_stream()
-        stream.grant(100)
-        stream.deliver([assignment(number) for number in range(60)])
+        stream.grant(500)
+        stream.deliver([assignment(number) for number in range(BATCH_JOBS + 10)])
         stream.deliver([assignment(number, data="x" * 600_000) for number in range(3)])
 
-        assert [50, 11, 1, 1] == [await jobs_in(stream) for _ in range(4)]
+        assert [BATCH_JOBS, 11, 1, 1] == [await jobs_in(stream) for _ in range(4)]
 
     async def test_answers_are_bounded(self) -> None:
         """Whoever does not read its answers is not heard either."""

@@ -16,6 +16,7 @@ DOCUMENTED = {
     "RateLimitError": ("RESOURCE_EXHAUSTED", 429, True),
     "RateLimitStoreError": ("UNAVAILABLE", 503, True),
     "JobQueueError": ("UNAVAILABLE", 503, True),
+    "QueueFullError": ("RESOURCE_EXHAUSTED", 429, True),
     "ExternalApiError": ("UNAVAILABLE", 503, True),
     "AiApiError": ("UNAVAILABLE", 503, True),
     "AiQuotaError": ("RESOURCE_EXHAUSTED", 429, False),

@@ -2,39 +2,20 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
-from mainstay.jobs.assignment import AssignedJob, Failed, Outcome, Reporter, Succeeded
-from mainstay.jobs.held_job import HeldJob
-from mainstay.jobs.outbox import Outbox
+from mainstay.jobs.assignment import (
+    AssignedJob,
+    Failed,
+    Outcome,
+    Reporter,
+    Succeeded,
+)
+from mainstay.jobs.held_job import Execute
 from mainstay.jobs.v1 import worker_service_pb2 as pb
-from tests.unit.sdk_jobs.recorded_reports import assigned_job
-
-PATIENCE = 10.0
-
-
-class Hold:
-    """Holds one job, and plays the service that its reports go to."""
-
-    def __init__(self) -> None:
-        self._news = asyncio.Event()
-        self._outbox = Outbox()
-        self.held = HeldJob(assigned_job(), self._outbox, self._news.set)
-
-    async def next_report(self) -> pb.Report:
-        """Return the next report, which is alone in its batch."""
-        async with asyncio.timeout(PATIENCE):
-            while not self._outbox:
-                self._news.clear()
-                await self._news.wait()
-        (report,) = self._outbox.take_batch()
-        return report
-
-    def answer(self, report: pb.Report, state: pb.AckState.ValueType) -> None:
-        """Acknowledge a report."""
-        self.held.acknowledge(report.sequence, state, "")
+from tests.unit.sdk_jobs.held import PATIENCE, Hold
 
 
 class ParallelSteps:
@@ -51,7 +32,7 @@ class ParallelSteps:
 
         async def step() -> None:
             await self.goes_on.wait()
-            await reporter.step_completed("a", "1")
+            await reporter.step_completed("a", "1", compensable=False)
 
         self.left_behind = asyncio.create_task(step())
         await self.other_fails.wait()
@@ -80,7 +61,7 @@ class TestStepLeftBehind:
         """Its report would only be fenced."""
         parallel.other_fails.set()
         parallel.hold.held.start(parallel.execute)
-        await parallel.hold.next_report()
+        await parallel.hold.next_letter()
 
         parallel.goes_on.set()
 
@@ -90,7 +71,7 @@ class TestStepLeftBehind:
         """Cancelled, and not met by an error about a token that is forgotten."""
         parallel.other_fails.set()
         parallel.hold.held.start(parallel.execute)
-        parallel.hold.answer(await parallel.hold.next_report(), pb.ACK_STATE_STORED)
+        parallel.hold.answer(await parallel.hold.next_letter(), pb.ACK_STATE_STORED)
 
         parallel.goes_on.set()
 
@@ -103,13 +84,13 @@ class TestStepLeftBehind:
         """Reported before the failure, and not answered by the time that the job is over."""
         parallel.goes_on.set()
         parallel.hold.held.start(parallel.execute)
-        await parallel.hold.next_report()
+        await parallel.hold.next_letter()
         parallel.other_fails.set()
 
-        parallel.hold.answer(await parallel.hold.next_report(), state)
+        parallel.hold.answer(await parallel.hold.next_letter(), state)
 
         assert (await parallel.step_ended()).cancelled()
-        assert parallel.hold.held.over
+        assert parallel.hold.is_over
 
 
 class TestEndThatCannotBeReported:
@@ -125,14 +106,14 @@ class TestEndThatCannotBeReported:
         hold = Hold()
         hold.held.start(returning(outcome))
 
-        report = await hold.next_report()
-        hold.answer(report, pb.ACK_STATE_STORED)
+        letter = await hold.next_letter()
+        hold.answer(letter, pb.ACK_STATE_STORED)
 
-        assert "the end of the job cannot be reported" == report.failed.message
-        assert hold.held.over
+        assert "the end of the job cannot be reported" == letter.report.failed.message
+        assert hold.is_over
 
 
-def returning(outcome: Outcome) -> Callable[[AssignedJob, Reporter], Awaitable[Outcome]]:
+def returning(outcome: Outcome) -> Execute:
     """Return an execution that ends so."""
 
     async def execute(job: AssignedJob, reporter: Reporter) -> Outcome:

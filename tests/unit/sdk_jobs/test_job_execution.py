@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,10 +11,17 @@ from mainstay import context
 from mainstay.errors import RateLimitError
 from mainstay.jobs import JobContext, JsonValue, NonRetryableError, RetryAfterError
 from mainstay.jobs.assignment import MAX_RETRY_AFTER, Failed, Outcome, Succeeded
-from mainstay.jobs.execution import Execution, failure_of
-from mainstay.jobs.registry import Function, Handler, Registry
-from mainstay.jobs.step_threads import StepThreads
-from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
+from mainstay.jobs.execution import Execution
+from mainstay.jobs.failure import failure_of
+from mainstay.jobs.function import Function, Handler
+from mainstay.jobs.registry import Registry
+from tests.unit.sdk_jobs.recorded_reports import (
+    RecordedReports,
+    SentEvents,
+    assigned_job,
+    step_calls,
+)
+from tests.unit.sdk_jobs.turns import Turns
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -26,15 +34,12 @@ async def execute(
     registry.add(
         Function(
             name="process-video",
-            trigger="video/upload.completed",
+            on="video/upload.completed",
             handler=handler,
-            max_attempts=3,
-            initial_backoff=None,
-            max_backoff=None,
         )
     )
     job = assigned_job(traceparent=TRACEPARENT, attempt=attempt)
-    return await Execution(registry, StepThreads(1))(job, reports or RecordedReports())
+    return await Execution(registry, step_calls(), SentEvents())(job, reports or RecordedReports())
 
 
 class TestHandler:
@@ -100,7 +105,9 @@ class TestEnd:
 
     async def test_is_a_failure_when_the_function_is_not_known(self) -> None:
         """Retried: another worker may have it."""
-        outcome = await Execution(Registry(), StepThreads(1))(assigned_job(), RecordedReports())
+        outcome = await Execution(Registry(), step_calls(), SentEvents())(
+            assigned_job(), RecordedReports()
+        )
 
         assert isinstance(outcome, Failed)
         assert ("LookupError", False) == (outcome.kind, outcome.permanent)
@@ -113,6 +120,52 @@ class TestEnd:
 
         with pytest.raises(asyncio.CancelledError):
             await execute(handler)
+
+
+class TestTurnThatTakesTooLong:
+    async def test_fails(self) -> None:
+        """By a name of its own, to be tried again; the function is cancelled."""
+        cancelled: list[str] = []
+
+        async def handler(job: JobContext) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(job.id)
+                raise
+
+        outcome = await Turns(handler).run_for(0.02)
+
+        assert Failed(kind="TimedOut", message="this turn took longer than 0.02 s") == outcome
+        assert 1 == len(cancelled)
+
+    async def test_is_not_one_whose_function_met_another_limit(self) -> None:
+        """What it raises is its own."""
+
+        async def handler(job: JobContext) -> None:
+            raise TimeoutError("the provider")
+
+        assert Failed(kind="TimeoutError", message="the provider") == await Turns(handler).run_for(
+            9
+        )
+
+
+class TestResult:
+    async def test_may_be_a_model(self) -> None:
+        """Or a dataclass; watchers get it as JSON."""
+
+        async def handler(job: JobContext) -> Thumbnail:
+            return Thumbnail(url="a.png", sizes=(1, 2))
+
+        assert Succeeded(result_json='{"url":"a.png","sizes":[1,2]}') == await execute(handler)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What a function returns."""
+
+    url: str
+    sizes: tuple[int, int]
 
 
 class TestFailure:

@@ -15,9 +15,14 @@ from mainstay import tracing as call_tracing
 from mainstay.channel import Channel
 from mainstay.jobs import JobContext, tracing
 from mainstay.jobs.execution import Execution
-from mainstay.jobs.registry import Function, Handler, Registry
-from mainstay.jobs.step_threads import StepThreads
-from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
+from mainstay.jobs.function import Function, Handler
+from mainstay.jobs.registry import Registry
+from tests.unit.sdk_jobs.recorded_reports import (
+    RecordedReports,
+    SentEvents,
+    assigned_job,
+    step_calls,
+)
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SENDER_ID = "b7ad6b7169203331"
@@ -42,14 +47,11 @@ async def execute(handler: Handler, *, traceparent: str = TRACEPARENT) -> None:
     registry.add(
         Function(
             name="process-video",
-            trigger="video/upload.completed",
+            on="video/upload.completed",
             handler=handler,
-            max_attempts=3,
-            initial_backoff=None,
-            max_backoff=None,
         )
     )
-    execution = Execution(registry, StepThreads(1))
+    execution = Execution(registry, step_calls(), SentEvents())
     await execution(assigned_job(traceparent=traceparent), RecordedReports())
 
 
@@ -137,18 +139,18 @@ import asyncio, sys
 sys.modules["opentelemetry"] = None
 from mainstay import context
 from mainstay.jobs.execution import Execution
-from mainstay.jobs.registry import Function, Registry
-from mainstay.jobs.step_threads import StepThreads
-from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
+from mainstay.jobs.function import Function
+from mainstay.jobs.registry import Registry
+from tests.unit.sdk_jobs.recorded_reports import *
 
 async def handler(job):
     return await job.step.run("trace", lambda: context.current().traceparent)
 
 registry = Registry()
-registry.add(Function(name="process-video", trigger="e", handler=handler, max_attempts=1,
-                      initial_backoff=None, max_backoff=None))
+registry.add(Function(name="process-video", handler=handler))
 job = assigned_job(traceparent="00-trace-span-01")
-print(asyncio.run(Execution(registry, StepThreads(1))(job, RecordedReports())).result_json)
+execution = Execution(registry, step_calls(), SentEvents())
+print(asyncio.run(execution(job, RecordedReports())).result_json)
 """
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from mainstay import context
 from mainstay.jobs import ResultError, StepKeyError, StepRejectedError, Steps
-from mainstay.jobs.step_threads import StepThreads
-from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job
+from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job, steps_of
 
 
 @pytest.fixture
@@ -20,9 +19,9 @@ def reports() -> RecordedReports:
 
 
 @pytest.fixture
-def steps(reports: RecordedReports) -> Steps:
+async def steps(reports: RecordedReports) -> Steps:
     """Return the steps of a job in its first attempt."""
-    return Steps(assigned_job(), reports, StepThreads(2))
+    return steps_of(assigned_job(), reports)
 
 
 async def probe(path: str) -> dict[str, object]:
@@ -88,7 +87,7 @@ class TestRememberedStep:
         async def run_again() -> dict[str, list[int]]:
             raise AssertionError("ran again")
 
-        steps = Steps(assigned_job(memo={"probe": '{"size":[1,2]}'}), reports, StepThreads(2))
+        steps = steps_of(assigned_job(memo={"probe": '{"size":[1,2]}'}), reports)
 
         assert {"size": [1, 2]} == await steps.run("probe", run_again)
         assert [] == reports.steps
@@ -96,7 +95,7 @@ class TestRememberedStep:
     async def test_may_have_returned_nothing(self, reports: RecordedReports) -> None:
         """None is a result like any other."""
         ran: list[str] = []
-        steps = Steps(assigned_job(memo={"notify": "null"}), reports, StepThreads(2))
+        steps = steps_of(assigned_job(memo={"notify": "null"}), reports)
 
         await steps.run("notify", ran.append, "again")
 
@@ -139,7 +138,7 @@ class TestStepKey:
 
     async def test_stands_for_a_remembered_step_once(self, reports: RecordedReports) -> None:
         """The mistake shows in every attempt, not only in the first."""
-        steps = Steps(assigned_job(memo={"probe": "1"}), reports, StepThreads(2))
+        steps = steps_of(assigned_job(memo={"probe": "1"}), reports)
         await steps.run("probe", probe, "/a")
 
         with pytest.raises(StepKeyError):

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType, Protocol, TypeAlias
 
+from google.protobuf.duration_pb2 import Duration
+
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 
 Token = NewType("Token", bytes)
@@ -18,7 +20,16 @@ MAX_RETRY_AFTER = 30 * 24 * 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedJob:
-    """One attempt to make, as the service handed it out."""
+    """One attempt to make, as the service handed it out.
+
+    Attributes:
+        memo: The stored results of finished steps, JSON, by key.
+        timeout: How long this turn may take, in seconds; None for any time.
+        hang_timeout: How long the job may give no sign of life, in seconds; None for any time.
+        rollback: Set when steps are to be undone instead of going on: their keys, in order.
+        version: The version of the function that began the job; empty for none.
+
+    """
 
     token: Token
     job_id: str
@@ -31,6 +42,10 @@ class AssignedJob:
     request_id: str
     traceparent: str
     tenant: str
+    timeout: float | None = None
+    hang_timeout: float | None = None
+    rollback: tuple[str, ...] | None = None
+    version: str = ""
 
     @classmethod
     def parse(cls, job: pb.AssignedJob) -> "AssignedJob":
@@ -47,6 +62,10 @@ class AssignedJob:
             request_id=job.request_id,
             traceparent=job.traceparent,
             tenant=job.tenant,
+            timeout=_seconds_of(job, "timeout"),
+            hang_timeout=_seconds_of(job, "hang_timeout"),
+            rollback=tuple(job.rollback.keys) if job.HasField("rollback") else None,
+            version=job.version,
         )
 
     def log_fields(self) -> dict[str, str | int]:
@@ -101,20 +120,56 @@ class Released:
         return pb.Report(released=pb.Released())
 
 
-Outcome: TypeAlias = Succeeded | Failed | Released
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """Nothing is left to do before one of the steps `keys` has what it waits for."""
+
+    keys: tuple[str, ...]
+
+    def report(self) -> pb.Report:
+        """Return the outcome for the wire."""
+        return pb.Report(suspended=pb.Suspended(keys=self.keys))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The function has ended because the service asked for it."""
+
+    def report(self) -> pb.Report:
+        """Return the outcome for the wire."""
+        return pb.Report(stopped=pb.Stopped())
+
+
+Outcome: TypeAlias = Succeeded | Failed | Released | Suspended | Stopped
 
 
 class Reporter(Protocol):
     """Where a running function tells how it fares."""
 
-    async def step_completed(self, key: str, result_json: str) -> None:
+    @property
+    def cancel_reason(self) -> str | None:
+        """Return why the service asked for an end; None when it has not."""
+
+    async def step_completed(self, key: str, result_json: str, *, compensable: bool) -> None:
         """Return when the step is stored durably; raise StepRejectedError when it will not be."""
+
+    async def wait_begun(self, wait: pb.WaitBegun) -> None:
+        """Return when the wait is stored durably; raise StepRejectedError when it will not be."""
+
+    async def step_compensated(self, key: str) -> None:
+        """Return when it is stored that the step was undone."""
 
     def check(self) -> None:
         """Raise CancelledError when the attempt is over or no longer this worker's."""
 
-    def progress(self, fraction: float, message: str) -> None:
-        """Pass the news on soon, perhaps folded with later ones."""
+    def progress(self, fraction: float, message: str, partial_json: str) -> None:
+        """Pass the news on soon, perhaps folded with later ones; raise as `check` does.
+
+        No partial result leaves the one before.
+        """
+
+    def alive(self) -> None:
+        """Note that the job moves; raise as `check` does."""
 
 
 def wire_wait(seconds: float | None) -> float | None:
@@ -128,3 +183,10 @@ def wire_text(text: str, length: int) -> str:
     """Return `text` as UTF-8 and PostgreSQL can hold it; exceptions may say anything."""
     readable = text[:length].replace("\0", "\\0")
     return readable.encode(errors="backslashreplace").decode()[:length]
+
+
+def _seconds_of(job: pb.AssignedJob, name: str) -> float | None:
+    if not job.HasField(name):  # type: ignore[arg-type]
+        return None
+    duration: Duration = getattr(job, name)
+    return duration.ToTimedelta().total_seconds()

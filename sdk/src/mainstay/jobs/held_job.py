@@ -1,8 +1,12 @@
-"""One job in a worker's hands: its task, and what it waits to have acknowledged."""
+"""One job in a worker's hands: its task, and what it waits to have stored.
+
+Belongs to the handlers' loop, as does everything a function can reach.
+"""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from mainstay.jobs.assignment import (
     MAX_PROGRESS_MESSAGE,
@@ -11,50 +15,73 @@ from mainstay.jobs.assignment import (
     Outcome,
     Released,
     Reporter,
+    Stopped,
     Succeeded,
+    Suspended,
+    Token,
     wire_text,
 )
 from mainstay.jobs.errors import StepRejectedError
-from mainstay.jobs.outbox import Outbox
+from mainstay.jobs.ledger import Answer
+from mainstay.jobs.outbox import Letter
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 
 log = logging.getLogger("mainstay.worker")
 
-Execute = Callable[[AssignedJob, Reporter], Awaitable[Outcome]]
+Execute = Callable[[AssignedJob, Reporter], Coroutine[Any, Any, Outcome]]
+
+
+class Keeper(Protocol):
+    """Who keeps held jobs, and where what they have to say goes."""
+
+    def post(self, letter: Letter) -> None:
+        """Have a letter sent soon."""
+
+    def move(self, token: Token) -> None:
+        """Note a sign of life."""
+
+    def vacate(self) -> None:
+        """Make room for another job: this one's task has ended, or will not begin."""
+
+    def over(self, held: "HeldJob") -> None:
+        """Forget a job: nothing is left to do or to say."""
 
 
 class HeldJob:
     """A job from its arrival until its end is stored (`settled`) or it is somebody else's (`lost`).
 
-    `on_change` is called whenever there is something to send or the job may be over.
+    `stored` tells whether it is settled by the service's word, not for want of one. `cancel_reason`
+    says why the service wants it to end; None when it does not.
     """
 
-    def __init__(self, job: AssignedJob, outbox: Outbox, on_change: Callable[[], None]) -> None:
+    __slots__ = (
+        "_keeper",
+        "_outcome",
+        "_releasing",
+        "_task",
+        "_waiters",
+        "cancel_reason",
+        "job",
+        "lost",
+        "settled",
+        "stored",
+    )
+
+    def __init__(self, job: AssignedJob, keeper: Keeper) -> None:
         self.job = job
         self.settled = False
+        self.stored = False
         self.lost = False
-        self._outbox = outbox
-        self._on_change = on_change
+        self.cancel_reason: str | None = None
+        self._keeper = keeper
         self._releasing = False
         self._task: asyncio.Task[Outcome] | None = None
-        self._steps: dict[int, asyncio.Future[None]] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
         self._outcome: Outcome | None = None
-        self._outcome_sequence = 0
-        outbox.open(job.token)
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is left to do or to say."""
-        ended = self._task is None or self._task.done()
-        return ended and (self.settled or self.lost)
 
     def start(self, execute: Execute) -> None:
         """Run the job in a task of its own."""
-
-        async def run() -> Outcome:
-            return await execute(self.job, self)
-
-        self._task = asyncio.create_task(run(), name=f"job {self.job.job_id}")
+        self._task = asyncio.create_task(execute(self.job, self), name=f"job {self.job.job_id}")
         self._task.add_done_callback(self._task_ended)
 
     def release(self) -> None:
@@ -63,14 +90,34 @@ class HeldJob:
         if self._task is not None:
             self._task.cancel()
         elif self._outcome is None:
+            self._keeper.vacate()
             self._conclude(Released())
+
+    def cancel(self, reason: str) -> None:
+        """End as soon as the function lets itself be ended; the first time counts.
+
+        A job whose steps are being undone goes on with that.
+        """
+        begun = self.cancel_reason is not None or self.lost or self._outcome is not None
+        if begun or self.job.rollback is not None:
+            return
+        self.cancel_reason = reason
+        if self._task is not None:
+            self._task.cancel(f"job {self.job.job_id} was cancelled: {reason or 'no reason given'}")
+        log.info(
+            "job to be cancelled: %s request_id=%s: %s",
+            self.job.function,
+            self.job.request_id,
+            reason,
+            extra=self.job.log_fields(),
+        )
 
     def lose(self) -> None:
         """Stop at once: the job is somebody else's now."""
         if self.lost or self.settled:
             return
         self.lost = True
-        self._forget_reports()
+        self._dismiss_waiters()
         if self._task is not None:
             self._task.cancel()
         log.warning(
@@ -79,57 +126,86 @@ class HeldJob:
             self.job.request_id,
             extra=self.job.log_fields(),
         )
-        self._on_change()
+        if self._task is None or self._task.done():
+            self._keeper.over(self)
 
-    async def step_completed(self, key: str, result_json: str) -> None:
+    async def step_completed(self, key: str, result_json: str, *, compensable: bool) -> None:
         """Report the step and wait until it is stored."""
-        self.check()
-        report = pb.Report(step_completed=pb.StepCompleted(key=key, result_json=result_json))
-        sequence = self._outbox.add(self.job.token, report)
-        stored = self._steps[sequence] = asyncio.get_running_loop().create_future()
-        self._on_change()
-        try:
-            await stored
-        finally:
-            del self._steps[sequence]
+        step = pb.StepCompleted(key=key, result_json=result_json, compensable=compensable)
+        await self._store(pb.Report(step_completed=step), f"the result of step {key!r}")
+
+    async def wait_begun(self, wait: pb.WaitBegun) -> None:
+        """Report that a step waits, and return when that is stored."""
+        await self._store(pb.Report(wait_begun=wait), f"the wait of step {wait.key!r}")
+
+    async def step_compensated(self, key: str) -> None:
+        """Report that a step was undone, and return when that is stored."""
+        undone = pb.StepCompensated(key=key)
+        await self._store(pb.Report(step_compensated=undone), f"the undoing of step {key!r}")
 
     def check(self) -> None:
         """Refuse whatever comes from an attempt that is over."""
         # A handler that swallowed its cancellation, or left steps behind that it had begun in
         # parallel, must not go on as if nothing had happened.
-        if self.lost or self._releasing or self._outcome is not None:
+        if (
+            self.lost
+            or self._releasing
+            or self._outcome is not None
+            or self.cancel_reason is not None
+        ):
             raise asyncio.CancelledError(f"this attempt of job {self.job.job_id} is over")
 
-    def progress(self, fraction: float, message: str) -> None:
+    def alive(self) -> None:
+        """Note a sign of life, or refuse it as `check` does."""
+        self.check()
+        if self.job.hang_timeout is not None:
+            self._keeper.move(self.job.token)
+
+    def progress(self, fraction: float, message: str, partial_json: str) -> None:
         """Report progress without waiting."""
         self.check()
         text = wire_text(message, MAX_PROGRESS_MESSAGE)
-        news = pb.ProgressReported(fraction=fraction, message=text)
-        self._outbox.add_progress(self.job.token, news)
-        self._on_change()
+        news = pb.ProgressReported(fraction=fraction, message=text, partial_json=partial_json)
+        report = pb.Report(progress=news)
+        self._keeper.post(Letter(token=self.job.token, report=report, folds=True))
 
-    def acknowledge(self, sequence: int, state: pb.AckState.ValueType, message: str) -> None:
-        """Take the service's word on one report."""
-        report = self._outbox.acknowledge(self.job.token, sequence)
-        if state == pb.ACK_STATE_FENCED:
+    def answer(self, answer: Answer) -> None:
+        """Take the service's word on one letter."""
+        if answer.state == pb.ACK_STATE_FENCED:
             self.lose()
-        elif report is None:
-            return  # a repeat: the first answer counted
-        elif state in {pb.ACK_STATE_STORED, pb.ACK_STATE_DUPLICATE}:
-            self._stored(sequence)
+        elif (letter := answer.letter) is None:
+            return
+        elif answer.state in {pb.ACK_STATE_STORED, pb.ACK_STATE_DUPLICATE}:
+            self._stored(letter)
         else:
-            self._refused(sequence, report, message or f"acknowledgement state {state}")
+            self._refused(letter, answer.message or f"acknowledgement state {answer.state}")
+
+    async def _store(self, report: pb.Report, what: str) -> None:
+        """Send a report and wait until it is stored; raise StepRejectedError if it will not be."""
+        self.check()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        self._keeper.post(Letter(token=self.job.token, report=report, waiter=waiter))
+        try:
+            await waiter
+        except _RefusedError as error:
+            raise StepRejectedError(f"{what} was refused: {error}") from None
+        finally:
+            self._waiters.discard(waiter)
 
     def _task_ended(self, task: asyncio.Task[Outcome]) -> None:
         # The task's error is always fetched, or asyncio would complain about it later.
         outcome = self._outcome_of(task)
+        self._keeper.vacate()
         if self.lost:
-            self._on_change()
+            self._keeper.over(self)
         else:
             self._conclude(outcome)
 
     def _outcome_of(self, task: asyncio.Task[Outcome]) -> Outcome:
         if task.cancelled():
+            if self.cancel_reason is not None:
+                return Stopped()
             if self._releasing:
                 return Released()
             # Nobody here cancelled it: the function let a cancellation of its own escape.
@@ -140,21 +216,21 @@ class HeldJob:
 
     def _conclude(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self._outcome_sequence = self._outbox.add(self.job.token, self._report_of(outcome))
-        self._on_change()
+        report = self._report_of(outcome)
+        self._keeper.post(Letter(token=self.job.token, report=report, ends=True))
 
-    def _stored(self, sequence: int) -> None:
-        if sequence == self._outcome_sequence:
+    def _stored(self, letter: Letter) -> None:
+        if letter.ends:
+            self.stored = True
             self._settle()
-        elif (step := self._steps.get(sequence)) is not None and not step.done():
-            step.set_result(None)
+        elif letter.waiter is not None and not letter.waiter.done():
+            letter.waiter.set_result(None)
 
-    def _refused(self, sequence: int, report: pb.Report, why: str) -> None:
-        if sequence == self._outcome_sequence:
+    def _refused(self, letter: Letter, why: str) -> None:
+        if letter.ends:
             self._conclude_otherwise(why)
-        elif (step := self._steps.get(sequence)) is not None and not step.done():
-            key = report.step_completed.key
-            step.set_exception(StepRejectedError(f"the result of step {key!r} was refused: {why}"))
+        elif letter.waiter is not None and not letter.waiter.done():
+            letter.waiter.set_exception(_RefusedError(why))
 
     def _conclude_otherwise(self, why: str) -> None:
         """End in the next best way: a job whose end is refused must not stay open for ever."""
@@ -169,21 +245,20 @@ class HeldJob:
             case Succeeded():
                 refusal = f"the result of {self.job.function} was refused: {why}"
                 self._conclude(Failed(kind="ResultError", message=refusal, permanent=True))
-            case Failed():
+            case Failed() | Suspended() | Stopped():
                 self._conclude(Released())
             case _:
                 self._settle()
 
     def _settle(self) -> None:
         self.settled = True
-        self._forget_reports()
-        self._on_change()
+        self._dismiss_waiters()
+        self._keeper.over(self)
 
-    def _forget_reports(self) -> None:
-        self._outbox.close(self.job.token)
+    def _dismiss_waiters(self) -> None:
         # Steps that ran beside the one that ended the job: nobody will answer them any more.
-        for step in self._steps.values():
-            step.cancel()
+        for waiter in self._waiters:
+            waiter.cancel()
 
     def _report_of(self, outcome: Outcome) -> pb.Report:
         """Return the report of an end, or of one that can be told: a job must not hang unended."""
@@ -198,3 +273,7 @@ class HeldJob:
             )
             kind = type(error).__name__
             return Failed(kind=kind, message="the end of the job cannot be reported").report()
+
+
+class _RefusedError(Exception):
+    """The service will not store a report; the message says why."""

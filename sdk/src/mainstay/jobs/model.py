@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from mainstay.jobs.json_text import JsonValue, decode
-from mainstay.jobs.v1 import job_service_pb2 as pb
+from mainstay.jobs.durations import Duration
+from mainstay.jobs.json_text import JsonValue
 
 
 class JobState(Enum):
@@ -24,24 +21,45 @@ class JobState(Enum):
     """A worker has it."""
     RETRYING = "retrying"
     """An attempt failed or its worker was lost; waits for the next attempt."""
+    WAITING = "waiting"
+    """Sleeps, or waits for an event, a signal or another job, and keeps no worker busy."""
+    ROLLING_BACK = "rolling_back"
+    """Its finished steps are undone; then it will be DEAD_LETTERED or CANCELLED."""
     SUCCEEDED = "succeeded"
     """Ended well."""
     DEAD_LETTERED = "dead_lettered"
     """Ended badly; kept for inspection."""
+    CANCELLED = "cancelled"
+    """Ended because somebody asked for it."""
+    DISCARDED = "discarded"
+    """Was a dead letter, and somebody has put it away."""
 
     @property
     def ended(self) -> bool:
-        """Whether the job will not change any more."""
-        return self in {JobState.SUCCEEDED, JobState.DEAD_LETTERED}
+        """Whether the job will not change any more by itself."""
+        return self in _ENDED
 
 
-_STATES = {
-    pb.JOB_STATE_QUEUED: JobState.QUEUED,
-    pb.JOB_STATE_RUNNING: JobState.RUNNING,
-    pb.JOB_STATE_RETRYING: JobState.RETRYING,
-    pb.JOB_STATE_SUCCEEDED: JobState.SUCCEEDED,
-    pb.JOB_STATE_DEAD_LETTERED: JobState.DEAD_LETTERED,
-}
+_ENDED = frozenset(
+    {JobState.SUCCEEDED, JobState.DEAD_LETTERED, JobState.CANCELLED, JobState.DISCARDED}
+)
+
+
+class StepKind(Enum):
+    """What a step did."""
+
+    UNKNOWN = "unknown"
+    """A kind that this release of the SDK does not know."""
+    RUN = "run"
+    """Ran code of its own."""
+    SLEEP = "sleep"
+    """Slept."""
+    EVENT = "event"
+    """Waited for an event."""
+    SIGNAL = "signal"
+    """Waited for a signal."""
+    INVOKE = "invoke"
+    """Invoked a job and waited for its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +72,9 @@ class Event:
         version: The schema's version; 0 means the newest.
         idempotency_key: Makes the event unique within the tenant for 30 days, up to 200 bytes.
             Without one the client makes one for the call, so that only its own retries are safe.
+        priority: From -100 to 100, a point counts as a head start of 10 s; None leaves it to the
+            function.
+        delay: How long its jobs have to wait, in seconds or as timedelta.
 
     """
 
@@ -61,6 +82,8 @@ class Event:
     data: Mapping[str, JsonValue]
     version: int = 0
     idempotency_key: str | None = None
+    priority: int | None = None
+    delay: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,21 +103,103 @@ class AcceptedEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueuedJob:
+    """A job that was started directly; `duplicate` when an earlier call had the same key."""
+
+    job_id: str
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs are meant; what is empty does not matter.
+
+    Attributes:
+        states: In one of these states.
+        function: Of this function.
+        event_id: Started by this event.
+        request_id: Caused by the call with this request id.
+        since: Accepted at this time or later.
+        until: Accepted before this time.
+        failure_kind: Whose last failure is of this kind.
+
+    """
+
+    states: frozenset[JobState] = frozenset()
+    function: str = ""
+    event_id: str = ""
+    request_id: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    failure_kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A finished step; it is not run again. `attempt` is the attempt of the job it ran in."""
+    """A finished step; it is not run again.
+
+    Attributes:
+        result: What it returned. Of a wait: None when it ended by its timeout.
+        attempt: The attempt of the job it ran in.
+        kind: What it did.
+        compensable: Whether it is undone when the job is rolled back.
+        compensate_time: When it was undone; None before.
+
+    """
 
     key: str
     result: Any
     attempt: int
     end_time: datetime
+    kind: StepKind = StepKind.RUN
+    compensable: bool = False
+    compensate_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A step that waits; `subject` is the name of the event or signal, or the other job's id."""
+
+    key: str
+    kind: StepKind
+    subject: str
+    due_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """How the undoing of a job's steps goes.
+
+    Attributes:
+        outcome: Where the job goes once all is undone.
+        attempt: Turns at undoing that have begun since the last step was undone.
+        max_attempts: How many there may be.
+        failure: Why undoing last failed; None when it has not.
+
+    """
+
+    outcome: JobState
+    attempt: int
+    max_attempts: int
+    failure: "Failure | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """The wish that a job should end."""
+
+    reason: str
+    rollback: bool
+    request_time: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a function says of its progress: a fraction from 0 to 1 and a message for people."""
+    """What a function says of its progress: a fraction from 0 to 1, a message, a partial result."""
 
     fraction: float
     message: str
+    partial: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +232,16 @@ class Job:
         create_time: When it was accepted.
         start_time: When its first attempt began.
         end_time: When it ended.
-        ready_time: When the next attempt may begin; only when QUEUED or RETRYING.
+        ready_time: When the next turn may begin; only while it waits for a worker.
+        waits: What it waits for, when WAITING.
+        rollback: How the undoing of its steps goes; None unless that has begun.
+        cancellation: Set once somebody has asked to cancel it.
+        priority: Of jobs that wait, those with more go first.
+        parent_job_id: The job that invoked it; empty for none.
+        version: The version of the function that began it; empty for none.
+        schedule: The schedule that started it; empty for none.
+        event_name: The name of the event that started it; empty for none.
+        data: What it was given; None in lists.
 
     """
 
@@ -148,63 +262,12 @@ class Job:
     start_time: datetime | None
     end_time: datetime | None
     ready_time: datetime | None
-
-
-def parse_accepted(event: pb.AcceptedEvent) -> AcceptedEvent:
-    """Return the wire's accepted event as ours."""
-    return AcceptedEvent(
-        event_id=event.event_id, job_ids=tuple(event.job_ids), duplicate=event.duplicate
-    )
-
-
-def parse_job(job: pb.Job) -> Job:
-    """Return the wire's job as ours."""
-    return Job(
-        job_id=job.job_id,
-        function=job.function,
-        event_id=job.event_id,
-        state=_STATES.get(job.state, JobState.UNKNOWN),
-        revision=job.revision,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        steps=tuple(_parse_step(step) for step in job.steps),
-        progress=_parse_progress(job),
-        result=decode(job.result_json) if job.result_json else None,
-        failure=_parse_failure(job),
-        request_id=job.request_id,
-        worker=job.worker,
-        create_time=_time(job.create_time),
-        start_time=_time_of(job, "start_time"),
-        end_time=_time_of(job, "end_time"),
-        ready_time=_time_of(job, "ready_time"),
-    )
-
-
-def _parse_step(step: pb.Step) -> Step:
-    return Step(
-        key=step.key,
-        result=decode(step.result_json),
-        attempt=step.attempt,
-        end_time=_time(step.end_time),
-    )
-
-
-def _parse_progress(job: pb.Job) -> Progress | None:
-    if not job.HasField("progress"):
-        return None
-    return Progress(fraction=job.progress.fraction, message=job.progress.message)
-
-
-def _parse_failure(job: pb.Job) -> Failure | None:
-    if not job.HasField("failure"):
-        return None
-    failure = job.failure
-    return Failure(kind=failure.kind, message=failure.message, permanent=failure.permanent)
-
-
-def _time_of(job: Message, name: str) -> datetime | None:
-    return _time(getattr(job, name)) if job.HasField(name) else None
-
-
-def _time(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(tzinfo=UTC)
+    waits: tuple[Wait, ...] = ()
+    rollback: Rollback | None = None
+    cancellation: Cancellation | None = None
+    priority: int = 0
+    parent_job_id: str = ""
+    version: str = ""
+    schedule: str = ""
+    event_name: str = ""
+    data: Any = None

@@ -4,6 +4,8 @@ Every report of a token has a sequence, from 1, given once: after a broken strea
 go out again under the same sequences, and the service answers DUPLICATE to what it had stored.
 """
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mainstay.jobs.assignment import Token
@@ -14,95 +16,147 @@ MAX_REPORTS = 500
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Letter:
+    """One report on its way to the service.
+
+    Attributes:
+        token: Of which job.
+        report: What it says. Token and sequence are filled in by the outbox.
+        ends: Whether it ends the turn: once it is stored, nothing more is said of this token.
+        folds: Whether it is news of progress, which newer news replaces.
+        waiter: Who waits for the answer. Belongs to the handlers' loop, like every future; it
+            travels with the letter so that nobody has to look it up.
+
+    """
+
+    token: Token
+    report: pb.Report
+    ends: bool = False
+    folds: bool = False
+    waiter: asyncio.Future[None] | None = None
+
+
 @dataclass(slots=True)
-class _TokenReports:
-    """The reports of one token. News of progress is folded: one unacknowledged, one held back."""
+class _TokenLetters:
+    """The letters of one token. News of progress is folded: one unanswered, one held back."""
 
     last_sequence: int = 0
-    unacknowledged: dict[int, pb.Report] = field(default_factory=dict)
-    progress_sequence: int = 0
-    held_progress: pb.ProgressReported | None = None
+    unanswered: dict[int, Letter] = field(default_factory=dict)
+    progress: Letter | None = None
+    held_progress: Letter | None = None
 
 
 class Outbox:
-    """Unacknowledged reports by token, and which of them are yet to be sent on this stream."""
+    """Unanswered letters by token, and which of them are yet to be sent on this stream."""
 
     def __init__(self) -> None:
-        self._tokens: dict[Token, _TokenReports] = {}
-        # Ordered: a batch is taken from its front. Holds nothing that is not unacknowledged.
-        self._unsent: dict[tuple[Token, int], pb.Report] = {}
+        self._tokens: dict[Token, _TokenLetters] = {}
+        # Ordered: a batch is taken from its front. Holds nothing that is not unanswered.
+        self._unsent: dict[Letter, None] = {}
 
     def __len__(self) -> int:
         """Return how many reports are to be sent."""
         return len(self._unsent)
 
+    def __contains__(self, token: Token) -> bool:
+        """Tell whether the token is open."""
+        return token in self._tokens
+
+    @property
+    def open_tokens(self) -> int:
+        """Return how many tokens are open."""
+        return len(self._tokens)
+
+    def tokens(self) -> list[Token]:
+        """Return the open tokens."""
+        return list(self._tokens)
+
+    def quiet_tokens(self) -> Iterable[Token]:
+        """Yield the open tokens of which nothing waits for the service."""
+        return (token for token, letters in self._tokens.items() if not letters.unanswered)
+
     def open(self, token: Token) -> None:
         """Begin with a new assignment."""
-        self._tokens[token] = _TokenReports()
+        self._tokens[token] = _TokenLetters()
 
     def close(self, token: Token) -> None:
         """Forget a token: its end is stored, or it is lost."""
-        reports = self._tokens.pop(token, None)
-        for sequence in reports.unacknowledged if reports else ():
-            self._unsent.pop((token, sequence), None)
+        letters = self._tokens.pop(token, None)
+        for letter in letters.unanswered.values() if letters else ():
+            self._unsent.pop(letter, None)
 
-    def add(self, token: Token, report: pb.Report) -> int:
-        """Queue a report that must arrive and return its sequence."""
-        reports = self._tokens[token]
-        self._release_progress(token, reports)
-        return self._queue(token, reports, report)
-
-    def add_progress(self, token: Token, progress: pb.ProgressReported) -> None:
-        """Queue news of progress in place of older news that is not on its way yet."""
-        reports = self._tokens[token]
-        waiting = self._unsent.get((token, reports.progress_sequence))
-        if waiting is not None:
-            waiting.progress.CopyFrom(progress)
+    def add(self, letter: Letter) -> None:
+        """Queue a letter; nothing is said about tokens that are closed."""
+        letters = self._tokens.get(letter.token)
+        if letters is None:
             return
-        reports.held_progress = progress
-        # A function that reports faster than the service stores must not pile reports up here.
-        if reports.progress_sequence not in reports.unacknowledged:
-            self._release_progress(token, reports)
+        if letter.folds:
+            self._add_progress(letters, letter)
+        else:
+            self._release_progress(letters)
+            self._queue(letters, letter)
 
-    def acknowledge(self, token: Token, sequence: int) -> pb.Report | None:
-        """Return the report that is now settled, or None when it was before."""
-        reports = self._tokens.get(token)
-        if reports is None:
+    def answer(self, token: Token, sequence: int) -> Letter | None:
+        """Return the letter that is now answered, or None when it was before."""
+        letters = self._tokens.get(token)
+        letter = letters.unanswered.pop(sequence, None) if letters else None
+        if letters is None or letter is None:
             return None
-        self._unsent.pop((token, sequence), None)
-        settled = reports.unacknowledged.pop(sequence, None)
-        if sequence == reports.progress_sequence:
-            self._release_progress(token, reports)
-        return settled
+        self._unsent.pop(letter, None)
+        if letter is letters.progress:
+            letters.progress = None
+            self._release_progress(letters)
+        return letter
 
     def take_batch(self) -> list[pb.Report]:
         """Take the reports that go out next, in order, within the bounds of one message."""
         batch: list[pb.Report] = []
         size = 0
         while self._unsent and len(batch) < MAX_REPORTS and size < MAX_BATCH_BYTES:
-            report = self._unsent.pop(next(iter(self._unsent)))
-            size += report.ByteSize()
-            batch.append(report)
+            letter = next(iter(self._unsent))
+            del self._unsent[letter]
+            size += letter.report.ByteSize()
+            batch.append(letter.report)
         return batch
 
     def rewind(self) -> None:
-        """Queue everything unacknowledged again, for a new stream."""
+        """Queue everything unanswered again, for a new stream."""
         self._unsent = {
-            (token, sequence): report
-            for token, reports in self._tokens.items()
-            for sequence, report in reports.unacknowledged.items()
+            letter: None
+            for letters in self._tokens.values()
+            for letter in letters.unanswered.values()
         }
 
-    def _release_progress(self, token: Token, reports: _TokenReports) -> None:
-        if reports.held_progress is not None:
-            report = pb.Report(progress=reports.held_progress)
-            reports.held_progress = None
-            reports.progress_sequence = self._queue(token, reports, report)
+    def _add_progress(self, letters: _TokenLetters, letter: Letter) -> None:
+        """Queue news of progress in place of older news that is not on its way yet."""
+        if (sent_next := letters.progress) is not None and sent_next in self._unsent:
+            _fold(sent_next, letter)
+            return
+        if letters.held_progress is not None:
+            _fold(letters.held_progress, letter)
+        else:
+            letters.held_progress = letter
+        # A function that reports faster than the service stores must not pile reports up here.
+        if letters.progress is None:
+            self._release_progress(letters)
 
-    def _queue(self, token: Token, reports: _TokenReports, report: pb.Report) -> int:
-        reports.last_sequence += 1
-        report.token = token
-        report.sequence = reports.last_sequence
-        reports.unacknowledged[report.sequence] = report
-        self._unsent[token, report.sequence] = report
-        return report.sequence
+    def _release_progress(self, letters: _TokenLetters) -> None:
+        if (letter := letters.held_progress) is not None:
+            letters.held_progress = None
+            letters.progress = letter
+            self._queue(letters, letter)
+
+    def _queue(self, letters: _TokenLetters, letter: Letter) -> None:
+        letters.last_sequence += 1
+        letter.report.token = letter.token
+        letter.report.sequence = letters.last_sequence
+        letters.unanswered[letters.last_sequence] = letter
+        self._unsent[letter] = None
+
+
+def _fold(older: Letter, newer: Letter) -> None:
+    """Let the newer news stand for both; a partial result stays until there is another."""
+    partial = newer.report.progress.partial_json or older.report.progress.partial_json
+    older.report.progress.CopyFrom(newer.report.progress)
+    older.report.progress.partial_json = partial

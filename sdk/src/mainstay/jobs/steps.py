@@ -1,101 +1,169 @@
-"""The steps of one attempt: each runs once in the life of the job, whatever becomes of workers."""
+"""The steps of one attempt: code that runs once, and waits that keep no worker busy.
 
-import inspect
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec, TypeVar, overload
+While a function waits by a step, and nothing else of it runs as a step, its job is taken off the
+worker: the function gets `asyncio.CancelledError`, and is run again from its beginning, with the
+stored results of its steps, when what it waits for has come. So what lies between steps is run
+again and again: keep it free of effects, and let the cancellation pass.
+"""
 
-from mainstay.jobs.assignment import AssignedJob, Reporter
-from mainstay.jobs.errors import StepKeyError
-from mainstay.jobs.json_text import decode, encode_result
-from mainstay.jobs.step_threads import StepThreads
-from mainstay.jobs.tracing import step_span
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
 
-log = logging.getLogger("mainstay.worker")
+from mainstay.jobs.assignment import AssignedJob
+from mainstay.jobs.durations import Duration, in_seconds, to_wire
+from mainstay.jobs.errors import NestedWaitError
+from mainstay.jobs.json_text import JsonValue, decode, encode_payload
+from mainstay.jobs.model import AcceptedEvent
+from mainstay.jobs.step_calls import StepCalls, running_step
+from mainstay.jobs.step_runs import StepRuns
+from mainstay.jobs.turn import Turn
+from mainstay.jobs.v1 import worker_service_pb2 as pb
+from mainstay.jobs.waits import (
+    ReceivedEvent,
+    ReceivedSignal,
+    child_result,
+    event_wait,
+    received_event,
+    received_signal,
+    signal_wait,
+)
 
-P = ParamSpec("P")
-T = TypeVar("T")
+# A sleep this short stays on its worker: to give the job away and take it up again costs more.
+SHORT_SLEEP_SECONDS = 2.0
+MAX_IDEMPOTENCY_KEY = 200
 
-MAX_KEY = 200
+
+class EventSender(Protocol):
+    """Sends events for functions, as `JobClient` does."""
+
+    async def send_event(
+        self,
+        name: str,
+        data: Mapping[str, JsonValue],
+        *,
+        version: int = 0,
+        idempotency_key: str | None = None,
+    ) -> AcceptedEvent:
+        """Return once the event is accepted."""
 
 
-class Steps:
-    """Runs the steps of a job, or returns what they returned in an earlier attempt."""
+class Steps(StepRuns):
+    """Runs the steps of a job, or returns what they returned in an earlier attempt.
 
-    def __init__(self, job: AssignedJob, reporter: Reporter, threads: StepThreads) -> None:
-        self._job = job
-        self._reporter = reporter
-        self._threads = threads
-        self._used: set[str] = set()
+    Every step has a key, 1 to 200 characters, that is its own within the function. Waits may run
+    side by side, by `asyncio.gather` for example, but not inside of a step that runs code.
+    """
 
-    @overload
-    async def run(
-        self, key: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    def __init__(self, job: AssignedJob, turn: Turn, calls: StepCalls, events: EventSender) -> None:
+        super().__init__(job, turn, calls)
+        self._events = events
 
-    @overload
-    async def run(
-        self, key: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    async def sleep(self, key: str, duration: Duration) -> None:
+        """Sleep for so many seconds, or a `timedelta`, up to 365 days; once in a job's life.
 
-    async def run(
-        self, key: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Run `function` as the step `key` and return its result, once that is stored durably.
-
-        A step that has finished, in this attempt's past or on a worker that is gone, is not run
-        again: its stored result is returned. A step that had begun and not finished is, so what it
-        does to the outside should bear repeating; `job.id` and the key make a good idempotency key.
-
-        `async def` functions are awaited; all others run in one of the worker's threads, of which
-        there are as many as its concurrency. A thread cannot be cancelled: when the job is given
-        up, the function runs on, until it returns or the process ends, and its result is dropped.
-
-        The result is what JSON makes of it, the first time too: a tuple comes back as a list. What
-        the function raises is raised here; the step counts as not run and may be tried again under
-        its key.
-
-        Raises StepKeyError when the key is empty, longer than 200 characters or stands for another
-        step of this attempt; ResultError when JSON cannot hold the result or it is above 1 MiB;
-        StepRejectedError when the service refuses it.
+        The time runs from when the step was first reached, whatever becomes of workers. Up to 2 s
+        are slept on the worker, and anew should that be lost.
         """
-        self._reporter.check()
-        self._claim(key)
-        if key in self._job.memo:
-            return decode(self._job.memo[key])
-        with step_span(key):
-            text = await self._run(key, function, *args, **kwargs)
-            await self._reporter.step_completed(key, text)
-        log.info(
-            "step stored: %s of %s request_id=%s",
+        seconds = max(in_seconds(duration), 0.0)
+        if seconds <= SHORT_SLEEP_SECONDS:
+            await self.run(key, self._calls.clock.sleep, seconds)
+        else:
+            await self._wait(pb.WaitBegun(key=key, sleep=pb.SleepWait(duration=to_wire(seconds))))
+
+    async def sleep_until(self, key: str, time: datetime) -> None:
+        """Sleep until a time, which needs a time zone; not at all when it has passed.
+
+        How long that is, is reckoned by the clock of the worker that first reaches the step.
+        """
+        if time.tzinfo is None:
+            raise ValueError(f"step {key!r} is to sleep until {time}, which has no time zone")
+        await self.sleep(key, time - self._calls.clock.now())
+
+    async def wait_for_event(
+        self,
+        key: str,
+        name: str,
+        *,
+        match: Mapping[str, JsonValue] | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - the service keeps the time
+    ) -> ReceivedEvent | None:
+        """Return the next event of that name, or None when none came within `timeout`.
+
+        Only events that are accepted after the step was reached count, and of these only such
+        whose payload contains `match`: objects by their members, everything else as a whole.
+        The timeout is up to 365 days; None means 7 days.
+        """
+        return received_event(await self._wait(event_wait(key, name, match, timeout)))
+
+    async def wait_for_signal(
+        self,
+        key: str,
+        name: str,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> ReceivedSignal | None:
+        """Return the signal of that name to this job, or None when none came within `timeout`.
+
+        A signal that came before the step was reached counts. The timeout is up to 365 days; None
+        means 7 days.
+        """
+        return received_signal(await self._wait(signal_wait(key, name, timeout)))
+
+    async def invoke(
+        self,
+        key: str,
+        function: str,
+        data: object = None,
+        *,
+        priority: int | None = None,
+    ) -> Any:
+        """Start a job of another function and return its result once it has ended well.
+
+        The function is meant by its registered name, and any worker may run it. `data` is its
+        payload: a dict, a dataclass or a pydantic model, None for an empty one. `priority` is -100
+        to 100; None leaves it to the function.
+
+        Raises ChildFailedError when the job ended badly or was cancelled, and StepRejectedError
+        for a function that nobody has declared, or that led to this job itself.
+        """
+        text = encode_payload({} if data is None else data, of=f"step {key!r}")
+        wait = pb.InvokeWait(function=function, data_json=text, priority=priority)
+        return child_result(function, await self._wait(pb.WaitBegun(key=key, invoke=wait)))
+
+    async def send_event(
+        self, key: str, name: str, data: Mapping[str, JsonValue], *, version: int = 0
+    ) -> AcceptedEvent:
+        """Send an event, once in a job's life, for the job's tenant and request.
+
+        Its idempotency key is the job's id and the step's key, so that sending it again after a
+        crash changes nothing. Raises what `JobClient.send_event` raises.
+        """
+        return await self.run(
             key,
-            self._job.function,
-            self._job.request_id,
-            extra=self._job.log_fields() | {"step": key},
+            self._events.send_event,
+            name,
+            data,
+            version=version,
+            idempotency_key=_idempotency_key(self._job.job_id, key),
         )
+
+    async def _wait(self, wait: pb.WaitBegun) -> Any:
+        self._turn.check()
+        if outer := running_step():
+            raise NestedWaitError(
+                f"step {wait.key!r} waits inside of step {outer!r}; wait between steps instead"
+            )
+        self._claim(wait.key)
+        text = await self._turn.recall(wait.key)
+        if text is None:
+            await self._turn.wait(wait)
         return decode(text)
 
-    def _claim(self, key: str) -> None:
-        if not 1 <= len(key) <= MAX_KEY:
-            raise StepKeyError(f"step key {key[:50]!r}... is {len(key)} characters; use 1 to 200")
-        if key in self._used:
-            raise StepKeyError(
-                f"step key {key!r} was used before in {self._job.function}; give each step its own,"
-                " in a loop for example by its index"
-            )
-        self._used.add(key)
 
-    async def _run(self, key: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
-        try:
-            result = await self._call(function, *args, **kwargs)
-        except BaseException:
-            # From here on, not later: a result that has been reported may have been stored.
-            self._used.discard(key)
-            raise
-        return encode_result(result, of=f"step {key!r}")
-
-    async def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if inspect.iscoroutinefunction(function):
-            return await function(*args, **kwargs)
-        result = await self._threads.run(function, *args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+def _idempotency_key(job_id: str, key: str) -> str:
+    whole = f"{job_id}/{key}"
+    if len(whole.encode()) <= MAX_IDEMPOTENCY_KEY:
+        return whole
+    return f"{job_id}/{hashlib.sha256(key.encode()).hexdigest()}"

@@ -4,9 +4,9 @@
 
     worker = Worker("127.0.0.1:50053", name="transcoder")
 
-    @worker.function("process-video", trigger="video/upload.completed")
-    async def process_video(job: JobContext) -> JsonValue:
-        probe = await job.step.run("probe", probe_file, job.data["path"])
+    @worker.function("process-video", on="video/upload.completed", retries=4, timeout=3600)
+    async def process_video(job: JobContext, upload: Upload) -> JsonValue:
+        probe = await job.step.run("probe", probe_file, upload.path)
         await job.progress(0.5, "transcoding")
         return {"duration": probe["duration"]}
 
@@ -14,26 +14,40 @@
 """
 
 import asyncio
-import contextvars
 import logging
 import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mainstay.channel import Channel
 from mainstay.errors import ConfigurationError, UnavailableError
+from mainstay.jobs.client import JobClient
+from mainstay.jobs.clock import WallClock
+from mainstay.jobs.durations import Duration
 from mainstay.jobs.execution import Execution
+from mainstay.jobs.function import DEFAULT_RETRIES, Function, Handler
+from mainstay.jobs.function_options import (
+    Debounce,
+    KeyedConcurrency,
+    Overflow,
+    RateLimit,
+    VersionPolicy,
+)
 from mainstay.jobs.in_flight import InFlight
-from mainstay.jobs.outbox import Outbox
-from mainstay.jobs.registry import Function, Handler, Registry
+from mainstay.jobs.ledger import Ledger
+from mainstay.jobs.registry import Registry
 from mainstay.jobs.session import Session
+from mainstay.jobs.step_calls import StepCalls
 from mainstay.jobs.step_threads import StepThreads
 
 log = logging.getLogger("mainstay.worker")
+
+H = TypeVar("H", bound=Handler)
 
 MAX_CONCURRENCY = 1_000
 MAX_NAME = 100
@@ -47,7 +61,7 @@ class _Crew:
 
     in_flight: InFlight
     session: Session
-    conversation: asyncio.Task[None]
+    conversation: asyncio.Future[None]
 
     async def until(self, event: asyncio.Event, *, seconds: float | None = None) -> None:
         """Return when the event is set, the time is over or the conversation has ended."""
@@ -76,10 +90,12 @@ class Worker:
     `drain_seconds` to finish before it hands them back; the default leaves time for that within
     the 30 seconds after which Kubernetes kills.
 
-    Handlers share the event loop with the connection: what blocks belongs into a plain `def` step,
-    which runs in one of `concurrency` threads. Threads cannot be cancelled, so a stopped worker
-    does not wait for them: a step that is still in its thread when its job is handed back runs
-    until it returns or the process ends, and again wherever the job goes.
+    Handlers share this event loop with each other, so what blocks belongs into a plain `def` step,
+    which runs in one of `concurrency` threads. A handler that blocks the loop all the same holds up
+    the others, but not the heartbeats, which a thread of its own sends: they say for how long the
+    loop has been stuck, and the service decides when that is too long. Threads cannot be cancelled,
+    so a stopped worker does not wait for them: a step that is still in its thread when its job is
+    handed back runs until it returns or the process ends, and again wherever the job goes.
     """
 
     def __init__(
@@ -117,32 +133,94 @@ class Worker:
         self,
         name: str,
         *,
-        trigger: str,
-        max_attempts: int = 3,
-        initial_backoff: float | None = None,
-        max_backoff: float | None = None,
-    ) -> Callable[[Handler], Handler]:
-        """Register the decorated coroutine function as `name`, started by the event `trigger`.
+        on: str = "",
+        retries: int = DEFAULT_RETRIES,
+        initial_backoff: Duration | None = None,
+        max_backoff: Duration | None = None,
+        timeout: Duration | None = None,
+        hang_timeout: Duration | None = None,
+        start_timeout: Duration | None = None,
+        priority: int = 0,
+        concurrency: int = 0,
+        keyed_concurrency: KeyedConcurrency | None = None,
+        rate_limit: RateLimit | None = None,
+        idempotency: str = "",
+        debounce: Debounce | None = None,
+        overflow: Overflow | None = None,
+        version: str = "",
+        on_version_change: VersionPolicy = VersionPolicy.CONTINUE,
+    ) -> Callable[[H], H]:
+        """Register the decorated coroutine function as `name`.
 
-        It is tried up to `max_attempts` times, 1 to 100. The wait before the second attempt is
-        `initial_backoff` seconds (default 1), doubles with each further one up to `max_backoff`
-        (default 300), and has jitter. Raises ConfigurationError for what cannot be.
+        It takes the job, as a `JobContext`, and may take the payload as its second parameter: as
+        the pydantic model or dataclass that the parameter is annotated with. A payload that does
+        not fit ends the job with PayloadError. It returns what JSON can hold, or such a model.
+
+        Lengths of time are seconds or `timedelta`s, and None means the default that is named.
+
+        Args:
+            name: 1 to 100 of `a-z 0-9 . _ / -`, unique within the tenant.
+            on: The event that starts it; empty for one that is only enqueued, invoked or scheduled.
+            retries: How often it is tried again after its first attempt, 0 to 99: with the default
+                of 2 there are 3 attempts in all. Workers that are lost do not count.
+            initial_backoff: The wait before the second attempt (1 s). Doubles with each further
+                one, with jitter.
+            max_backoff: The longest wait between attempts (300 s).
+            timeout: How long one turn at a job may take, up to 7 days (any time). Beyond, it is
+                cancelled and has failed, with `TimedOut`. What it waits by a step does not count.
+            hang_timeout: How long a job may give no sign of life, which are its steps, its progress
+                and `job.alive()`, before its turn counts as failed (any time, unless the whole
+                worker is stuck).
+            start_timeout: How long a job may wait for its first attempt before it is dead-lettered
+                (any time).
+            priority: Of jobs that wait, those with more go first: -100 to 100. A point is a head
+                start of 10 s.
+            concurrency: How many of its jobs may run at once, of all tenants and on all workers; 0
+                for any number.
+            keyed_concurrency: How many may run at once that have the same key.
+            rate_limit: How many may start in a time, as the rate limit service counts.
+            idempotency: A JSON pointer into the payload, such as `/video_id`: of a tenant's events
+                with the same value there only the first within 30 days starts a job.
+            debounce: Folds events that come in quick succession into one job.
+            overflow: What becomes of jobs for which its queue has no room; None for no bound.
+            version: The version of its code, such as a release or a hash, up to 100 characters.
+            on_version_change: What becomes of a job with finished steps when a worker of another
+                version takes it up.
+
+        Raises ConfigurationError for what cannot be.
         """
 
-        def register(handler: Handler) -> Handler:
+        def register(handler: H) -> H:
             self._registry.add(
                 Function(
                     name=name,
-                    trigger=trigger,
                     handler=handler,
-                    max_attempts=max_attempts,
+                    on=on,
+                    retries=retries,
                     initial_backoff=initial_backoff,
                     max_backoff=max_backoff,
+                    timeout=timeout,
+                    hang_timeout=hang_timeout,
+                    start_timeout=start_timeout,
+                    priority=priority,
+                    concurrency=concurrency,
+                    keyed_concurrency=keyed_concurrency,
+                    rate_limit=rate_limit,
+                    idempotency=idempotency,
+                    debounce=debounce,
+                    overflow=overflow,
+                    version=version,
+                    on_version_change=on_version_change,
                 )
             )
             return handler
 
         return register
+
+    @property
+    def functions(self) -> Mapping[str, Function]:
+        """The registered functions by name, for `mainstay.testing.run_function`."""
+        return self._registry.functions
 
     async def run(self) -> None:
         """Work until `stop` or cancellation; connects again for as long as that takes.
@@ -205,34 +283,31 @@ class Worker:
 
     @asynccontextmanager
     async def _crew(self) -> AsyncIterator[_Crew]:
-        wake = asyncio.Event()
-        outbox = Outbox()
         functions = self._registry.definitions()
         threads = StepThreads(self._concurrency)
-        execution = Execution(self._registry, threads)
-        in_flight = InFlight(self._concurrency, outbox, execution, wake.set)
-        async with Channel(self._target, tenant=self._tenant) as channel:
-            session = Session(
-                channel,
-                worker=self.name,
-                functions=functions,
-                in_flight=in_flight,
-                outbox=outbox,
-                wake=wake,
-                ready=self._ready,
-                jitter=random.Random(),  # noqa: S311 - spreads reconnects, guards nothing
-            )
-            # Jobs belong to the requests that caused them: whatever is current where the worker
-            # was started (a request, a span) must not leak into them.
-            conversation = asyncio.create_task(
-                session.run(), name="jobs session", context=contextvars.Context()
-            )
-            crew = _Crew(in_flight=in_flight, session=session, conversation=conversation)
-            try:
-                yield crew
-            finally:
-                with closing(threads):
-                    await self._dismiss(crew)
+        ledger = Ledger(self._concurrency)
+        jitter = random.Random()  # noqa: S311 - spreads retries and reconnects, guards nothing
+        # What functions send goes over a connection of this loop: the session has its own.
+        channel = Channel(self._target, tenant=self._tenant)
+        calls = StepCalls(threads, WallClock(), jitter)
+        execution = Execution(self._registry, calls, JobClient(channel))
+        in_flight = InFlight(self._concurrency, ledger, execution)
+        session = Session(
+            Channel(self._target, tenant=self._tenant),
+            worker=self.name,
+            functions=functions,
+            ledger=ledger,
+            in_flight=in_flight,
+            on_ready=self._ready.set,
+            jitter=jitter,
+        )
+        crew = _Crew(in_flight=in_flight, session=session, conversation=session.start())
+        try:
+            yield crew
+        finally:
+            with closing(threads):
+                await self._dismiss(crew)
+                await channel.close()
 
     async def _drain(self, crew: _Crew) -> None:
         log.info(
@@ -254,8 +329,10 @@ class Worker:
             await asyncio.wait((crew.conversation,), timeout=RELEASE_SECONDS)
         finally:
             # Also when a second cancellation cuts the waiting short.
-            crew.conversation.cancel()
-            await asyncio.gather(crew.conversation, return_exceptions=True)
+            crew.session.abandon()
+            await asyncio.wait((crew.conversation,), timeout=RELEASE_SECONDS)
+            if crew.conversation.done():
+                crew.conversation.exception()  # fetched, or asyncio would complain about it later
             self._ended = True
             self._ready.set()
             log.info(

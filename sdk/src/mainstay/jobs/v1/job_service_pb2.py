@@ -22,43 +22,130 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from mainstay.jobs.v1 import function_pb2 as mainstay_dot_jobs_dot_v1_dot_function__pb2
+from mainstay.jobs.v1 import job_pb2 as mainstay_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mainstay/jobs/v1/job_service.proto\x12\x10mainstay.jobs.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n\x11SendEventsRequest\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.mainstay.jobs.v1.Event\"\x82\x01\n\x05\x45vent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x04json\x18\x03 \x01(\tH\x00\x12)\n\x06object\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\tB\x06\n\x04\x64\x61ta\"E\n\x12SendEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.mainstay.jobs.v1.AcceptedEvent\"E\n\rAcceptedEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"4\n\x0eGetJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_revision\x18\x02 \x01(\x04\"6\n\x10WatchJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"\x96\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.mainstay.jobs.v1.JobState\x12\x10\n\x08revision\x18\x05 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x14\n\x0cmax_attempts\x18\x07 \x01(\r\x12%\n\x05steps\x18\x08 \x03(\x0b\x32\x16.mainstay.jobs.v1.Step\x12,\n\x08progress\x18\t \x01(\x0b\x32\x1a.mainstay.jobs.v1.Progress\x12\x13\n\x0bresult_json\x18\n \x01(\t\x12*\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x19.mainstay.jobs.v1.Failure\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12\x0e\n\x06worker\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x04Step\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0bresult_json\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"-\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\";\n\x07\x46\x61ilure\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tpermanent\x18\x03 \x01(\x08*\xa0\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x16\n\x12JOB_STATE_RETRYING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x1b\n\x17JOB_STATE_DEAD_LETTERED\x10\x05\x32\x87\x02\n\nJobService\x12W\n\nSendEvents\x12#.mainstay.jobs.v1.SendEventsRequest\x1a$.mainstay.jobs.v1.SendEventsResponse\x12K\n\x06GetJob\x12\x1f.mainstay.jobs.v1.GetJobRequest\x1a .mainstay.jobs.v1.GetJobResponse\x12S\n\x08WatchJob\x12!.mainstay.jobs.v1.WatchJobRequest\x1a\".mainstay.jobs.v1.WatchJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mainstay/jobs/v1/job_service.proto\x12\x10mainstay.jobs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmainstay/jobs/v1/function.proto\x1a\x1amainstay/jobs/v1/job.proto\"<\n\x11SendEventsRequest\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.mainstay.jobs.v1.Event\"\xd0\x01\n\x05\x45vent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x04json\x18\x03 \x01(\tH\x00\x12)\n\x06object\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x15\n\x08priority\x18\x06 \x01(\x11H\x01\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x06\n\x04\x64\x61taB\x0b\n\t_priority\"E\n\x12SendEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.mainstay.jobs.v1.AcceptedEvent\"E\n\rAcceptedEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\xcc\x01\n\x0e\x45nqueueRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0e\n\x04json\x18\x02 \x01(\tH\x00\x12)\n\x06object\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x15\n\x08priority\x18\x05 \x01(\x11H\x01\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x06\n\x04\x64\x61taB\x0b\n\t_priority\"4\n\x0f\x45nqueueResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"4\n\x0eGetJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"e\n\x0fListJobsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.mainstay.jobs.v1.JobFilter\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xef\x01\n\tJobFilter\x12*\n\x06states\x18\x01 \x03(\x0e\x32\x1a.mainstay.jobs.v1.JobState\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x34\n\x10\x63reate_time_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reate_time_to\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66\x61ilure_kind\x18\x07 \x01(\t\"P\n\x10ListJobsResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.mainstay.jobs.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_revision\x18\x02 \x01(\x04\"6\n\x10WatchJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"C\n\x10WatchJobsRequest\x12/\n\x04jobs\x18\x01 \x03(\x0b\x32!.mainstay.jobs.v1.WatchJobRequest\"7\n\x11WatchJobsResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"D\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08rollback\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"7\n\x11\x43\x61ncelJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"!\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"6\n\x10RetryJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\"C\n\x10SignalJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tdata_json\x18\x03 \x01(\t\"\x13\n\x11SignalJobResponse\"#\n\x11\x45xplainJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xc3\x01\n\x12\x45xplainJobResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mainstay.jobs.v1.Job\x12/\n\nhindrances\x18\x02 \x03(\x0b\x32\x1b.mainstay.jobs.v1.Hindrance\x12\r\n\x05\x61head\x18\x03 \x01(\r\x12\x38\n\x14\x65stimated_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07summary\x18\x05 \x01(\t\"y\n\tHindrance\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.mainstay.jobs.v1.HindranceKind\x12\x0f\n\x07message\x18\x02 \x01(\t\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x16ListDeadLettersRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.mainstay.jobs.v1.JobFilter\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x17ListDeadLettersResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.mainstay.jobs.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x18ReplayDeadLettersRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12+\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1b.mainstay.jobs.v1.JobFilter\":\n\x19ReplayDeadLettersResponse\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\"Y\n\x19\x44iscardDeadLettersRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12+\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1b.mainstay.jobs.v1.JobFilter\";\n\x1a\x44iscardDeadLettersResponse\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\"B\n\x12PutScheduleRequest\x12,\n\x08schedule\x18\x01 \x01(\x0b\x32\x1a.mainstay.jobs.v1.Schedule\"C\n\x13PutScheduleResponse\x12,\n\x08schedule\x18\x01 \x01(\x0b\x32\x1a.mainstay.jobs.v1.Schedule\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListSchedulesResponse\x12-\n\tschedules\x18\x01 \x03(\x0b\x32\x1a.mainstay.jobs.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse\"4\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\"E\n\x15PauseScheduleResponse\x12,\n\x08schedule\x18\x01 \x01(\x0b\x32\x1a.mainstay.jobs.v1.Schedule\"!\n\x11PauseQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x12PauseQueueResponse\x12&\n\x05queue\x18\x01 \x01(\x0b\x32\x17.mainstay.jobs.v1.Queue\"\"\n\x12ResumeQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x13ResumeQueueResponse\x12&\n\x05queue\x18\x01 \x01(\x0b\x32\x17.mainstay.jobs.v1.Queue\":\n\x11ListQueuesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListQueuesResponse\x12\'\n\x06queues\x18\x01 \x03(\x0b\x32\x17.mainstay.jobs.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x15PutEventSchemaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12\x10\n\x08\x62reaking\x18\x04 \x01(\x08\"G\n\x16PutEventSchemaResponse\x12-\n\x06schema\x18\x01 \x01(\x0b\x32\x1d.mainstay.jobs.v1.EventSchema\"N\n\x17ListEventSchemasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x18ListEventSchemasResponse\x12.\n\x07schemas\x18\x01 \x03(\x0b\x32\x1d.mainstay.jobs.v1.EventSchema\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetFunctionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8f\x01\n\x13GetFunctionResponse\x12\x36\n\x08\x66unction\x18\x01 \x01(\x0b\x32$.mainstay.jobs.v1.FunctionDefinition\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x14ListFunctionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x15ListFunctionsResponse\x12\x37\n\tfunctions\x18\x01 \x03(\x0b\x32$.mainstay.jobs.v1.FunctionDefinition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListWorkersResponse\x12)\n\x07workers\x18\x01 \x03(\x0b\x32\x18.mainstay.jobs.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xdf\x02\n\rHindranceKind\x12\x1e\n\x1aHINDRANCE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13HINDRANCE_KIND_OVER\x10\x01\x12\x1a\n\x16HINDRANCE_KIND_NOT_DUE\x10\x02\x12\x1a\n\x16HINDRANCE_KIND_WAITING\x10\x03\x12\x19\n\x15HINDRANCE_KIND_PAUSED\x10\x04\x12\x1c\n\x18HINDRANCE_KIND_NO_WORKER\x10\x05\x12 \n\x1cHINDRANCE_KIND_OTHER_VERSION\x10\x06\x12\x1c\n\x18HINDRANCE_KIND_NO_CREDIT\x10\x07\x12\x16\n\x12HINDRANCE_KIND_CAP\x10\x08\x12\x1a\n\x16HINDRANCE_KIND_KEY_CAP\x10\t\x12\x17\n\x13HINDRANCE_KIND_RATE\x10\n\x12\x17\n\x13HINDRANCE_KIND_TURN\x10\x0b\x32\x9e\x12\n\nJobService\x12W\n\nSendEvents\x12#.mainstay.jobs.v1.SendEventsRequest\x1a$.mainstay.jobs.v1.SendEventsResponse\x12N\n\x07\x45nqueue\x12 .mainstay.jobs.v1.EnqueueRequest\x1a!.mainstay.jobs.v1.EnqueueResponse\x12K\n\x06GetJob\x12\x1f.mainstay.jobs.v1.GetJobRequest\x1a .mainstay.jobs.v1.GetJobResponse\x12Q\n\x08ListJobs\x12!.mainstay.jobs.v1.ListJobsRequest\x1a\".mainstay.jobs.v1.ListJobsResponse\x12S\n\x08WatchJob\x12!.mainstay.jobs.v1.WatchJobRequest\x1a\".mainstay.jobs.v1.WatchJobResponse0\x01\x12V\n\tWatchJobs\x12\".mainstay.jobs.v1.WatchJobsRequest\x1a#.mainstay.jobs.v1.WatchJobsResponse0\x01\x12T\n\tCancelJob\x12\".mainstay.jobs.v1.CancelJobRequest\x1a#.mainstay.jobs.v1.CancelJobResponse\x12Q\n\x08RetryJob\x12!.mainstay.jobs.v1.RetryJobRequest\x1a\".mainstay.jobs.v1.RetryJobResponse\x12T\n\tSignalJob\x12\".mainstay.jobs.v1.SignalJobRequest\x1a#.mainstay.jobs.v1.SignalJobResponse\x12W\n\nExplainJob\x12#.mainstay.jobs.v1.ExplainJobRequest\x1a$.mainstay.jobs.v1.ExplainJobResponse\x12\x66\n\x0fListDeadLetters\x12(.mainstay.jobs.v1.ListDeadLettersRequest\x1a).mainstay.jobs.v1.ListDeadLettersResponse\x12l\n\x11ReplayDeadLetters\x12*.mainstay.jobs.v1.ReplayDeadLettersRequest\x1a+.mainstay.jobs.v1.ReplayDeadLettersResponse\x12o\n\x12\x44iscardDeadLetters\x12+.mainstay.jobs.v1.DiscardDeadLettersRequest\x1a,.mainstay.jobs.v1.DiscardDeadLettersResponse\x12Z\n\x0bPutSchedule\x12$.mainstay.jobs.v1.PutScheduleRequest\x1a%.mainstay.jobs.v1.PutScheduleResponse\x12`\n\rListSchedules\x12&.mainstay.jobs.v1.ListSchedulesRequest\x1a\'.mainstay.jobs.v1.ListSchedulesResponse\x12\x63\n\x0e\x44\x65leteSchedule\x12\'.mainstay.jobs.v1.DeleteScheduleRequest\x1a(.mainstay.jobs.v1.DeleteScheduleResponse\x12`\n\rPauseSchedule\x12&.mainstay.jobs.v1.PauseScheduleRequest\x1a\'.mainstay.jobs.v1.PauseScheduleResponse\x12W\n\nPauseQueue\x12#.mainstay.jobs.v1.PauseQueueRequest\x1a$.mainstay.jobs.v1.PauseQueueResponse\x12Z\n\x0bResumeQueue\x12$.mainstay.jobs.v1.ResumeQueueRequest\x1a%.mainstay.jobs.v1.ResumeQueueResponse\x12W\n\nListQueues\x12#.mainstay.jobs.v1.ListQueuesRequest\x1a$.mainstay.jobs.v1.ListQueuesResponse\x12\x63\n\x0ePutEventSchema\x12\'.mainstay.jobs.v1.PutEventSchemaRequest\x1a(.mainstay.jobs.v1.PutEventSchemaResponse\x12i\n\x10ListEventSchemas\x12).mainstay.jobs.v1.ListEventSchemasRequest\x1a*.mainstay.jobs.v1.ListEventSchemasResponse\x12Z\n\x0bGetFunction\x12$.mainstay.jobs.v1.GetFunctionRequest\x1a%.mainstay.jobs.v1.GetFunctionResponse\x12`\n\rListFunctions\x12&.mainstay.jobs.v1.ListFunctionsRequest\x1a\'.mainstay.jobs.v1.ListFunctionsResponse\x12Z\n\x0bListWorkers\x12$.mainstay.jobs.v1.ListWorkersRequest\x1a%.mainstay.jobs.v1.ListWorkersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mainstay.jobs.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=1409
-  _globals['_JOBSTATE']._serialized_end=1569
-  _globals['_SENDEVENTSREQUEST']._serialized_start=119
-  _globals['_SENDEVENTSREQUEST']._serialized_end=179
-  _globals['_EVENT']._serialized_start=182
-  _globals['_EVENT']._serialized_end=312
-  _globals['_SENDEVENTSRESPONSE']._serialized_start=314
-  _globals['_SENDEVENTSRESPONSE']._serialized_end=383
-  _globals['_ACCEPTEDEVENT']._serialized_start=385
-  _globals['_ACCEPTEDEVENT']._serialized_end=454
-  _globals['_GETJOBREQUEST']._serialized_start=456
-  _globals['_GETJOBREQUEST']._serialized_end=487
-  _globals['_GETJOBRESPONSE']._serialized_start=489
-  _globals['_GETJOBRESPONSE']._serialized_end=541
-  _globals['_WATCHJOBREQUEST']._serialized_start=543
-  _globals['_WATCHJOBREQUEST']._serialized_end=600
-  _globals['_WATCHJOBRESPONSE']._serialized_start=602
-  _globals['_WATCHJOBRESPONSE']._serialized_end=656
-  _globals['_JOB']._serialized_start=659
-  _globals['_JOB']._serialized_end=1193
-  _globals['_STEP']._serialized_start=1195
-  _globals['_STEP']._serialized_end=1298
-  _globals['_PROGRESS']._serialized_start=1300
-  _globals['_PROGRESS']._serialized_end=1345
-  _globals['_FAILURE']._serialized_start=1347
-  _globals['_FAILURE']._serialized_end=1406
-  _globals['_JOBSERVICE']._serialized_start=1572
-  _globals['_JOBSERVICE']._serialized_end=1835
+  _globals['_HINDRANCEKIND']._serialized_start=4495
+  _globals['_HINDRANCEKIND']._serialized_end=4846
+  _globals['_SENDEVENTSREQUEST']._serialized_start=212
+  _globals['_SENDEVENTSREQUEST']._serialized_end=272
+  _globals['_EVENT']._serialized_start=275
+  _globals['_EVENT']._serialized_end=483
+  _globals['_SENDEVENTSRESPONSE']._serialized_start=485
+  _globals['_SENDEVENTSRESPONSE']._serialized_end=554
+  _globals['_ACCEPTEDEVENT']._serialized_start=556
+  _globals['_ACCEPTEDEVENT']._serialized_end=625
+  _globals['_ENQUEUEREQUEST']._serialized_start=628
+  _globals['_ENQUEUEREQUEST']._serialized_end=832
+  _globals['_ENQUEUERESPONSE']._serialized_start=834
+  _globals['_ENQUEUERESPONSE']._serialized_end=886
+  _globals['_GETJOBREQUEST']._serialized_start=888
+  _globals['_GETJOBREQUEST']._serialized_end=919
+  _globals['_GETJOBRESPONSE']._serialized_start=921
+  _globals['_GETJOBRESPONSE']._serialized_end=973
+  _globals['_LISTJOBSREQUEST']._serialized_start=975
+  _globals['_LISTJOBSREQUEST']._serialized_end=1076
+  _globals['_JOBFILTER']._serialized_start=1079
+  _globals['_JOBFILTER']._serialized_end=1318
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1320
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1400
+  _globals['_WATCHJOBREQUEST']._serialized_start=1402
+  _globals['_WATCHJOBREQUEST']._serialized_end=1459
+  _globals['_WATCHJOBRESPONSE']._serialized_start=1461
+  _globals['_WATCHJOBRESPONSE']._serialized_end=1515
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1517
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1584
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1586
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=1641
+  _globals['_CANCELJOBREQUEST']._serialized_start=1643
+  _globals['_CANCELJOBREQUEST']._serialized_end=1711
+  _globals['_CANCELJOBRESPONSE']._serialized_start=1713
+  _globals['_CANCELJOBRESPONSE']._serialized_end=1768
+  _globals['_RETRYJOBREQUEST']._serialized_start=1770
+  _globals['_RETRYJOBREQUEST']._serialized_end=1803
+  _globals['_RETRYJOBRESPONSE']._serialized_start=1805
+  _globals['_RETRYJOBRESPONSE']._serialized_end=1859
+  _globals['_SIGNALJOBREQUEST']._serialized_start=1861
+  _globals['_SIGNALJOBREQUEST']._serialized_end=1928
+  _globals['_SIGNALJOBRESPONSE']._serialized_start=1930
+  _globals['_SIGNALJOBRESPONSE']._serialized_end=1949
+  _globals['_EXPLAINJOBREQUEST']._serialized_start=1951
+  _globals['_EXPLAINJOBREQUEST']._serialized_end=1986
+  _globals['_EXPLAINJOBRESPONSE']._serialized_start=1989
+  _globals['_EXPLAINJOBRESPONSE']._serialized_end=2184
+  _globals['_HINDRANCE']._serialized_start=2186
+  _globals['_HINDRANCE']._serialized_end=2307
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=2309
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=2417
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=2419
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2506
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=2508
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=2596
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=2598
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=2656
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_start=2658
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_end=2747
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_start=2749
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_end=2808
+  _globals['_PUTSCHEDULEREQUEST']._serialized_start=2810
+  _globals['_PUTSCHEDULEREQUEST']._serialized_end=2876
+  _globals['_PUTSCHEDULERESPONSE']._serialized_start=2878
+  _globals['_PUTSCHEDULERESPONSE']._serialized_end=2945
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=2947
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=3008
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=3010
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=3105
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=3107
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=3144
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=3146
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=3170
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=3172
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=3224
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=3226
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=3295
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=3297
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=3330
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=3332
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=3392
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=3394
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=3428
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=3430
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=3491
+  _globals['_LISTQUEUESREQUEST']._serialized_start=3493
+  _globals['_LISTQUEUESREQUEST']._serialized_end=3551
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=3553
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=3639
+  _globals['_PUTEVENTSCHEMAREQUEST']._serialized_start=3641
+  _globals['_PUTEVENTSCHEMAREQUEST']._serialized_end=3734
+  _globals['_PUTEVENTSCHEMARESPONSE']._serialized_start=3736
+  _globals['_PUTEVENTSCHEMARESPONSE']._serialized_end=3807
+  _globals['_LISTEVENTSCHEMASREQUEST']._serialized_start=3809
+  _globals['_LISTEVENTSCHEMASREQUEST']._serialized_end=3887
+  _globals['_LISTEVENTSCHEMASRESPONSE']._serialized_start=3889
+  _globals['_LISTEVENTSCHEMASRESPONSE']._serialized_end=3988
+  _globals['_GETFUNCTIONREQUEST']._serialized_start=3990
+  _globals['_GETFUNCTIONREQUEST']._serialized_end=4024
+  _globals['_GETFUNCTIONRESPONSE']._serialized_start=4027
+  _globals['_GETFUNCTIONRESPONSE']._serialized_end=4170
+  _globals['_LISTFUNCTIONSREQUEST']._serialized_start=4172
+  _globals['_LISTFUNCTIONSREQUEST']._serialized_end=4233
+  _globals['_LISTFUNCTIONSRESPONSE']._serialized_start=4235
+  _globals['_LISTFUNCTIONSRESPONSE']._serialized_end=4340
+  _globals['_LISTWORKERSREQUEST']._serialized_start=4342
+  _globals['_LISTWORKERSREQUEST']._serialized_end=4401
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=4403
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=4492
+  _globals['_JOBSERVICE']._serialized_start=4849
+  _globals['_JOBSERVICE']._serialized_end=7183
 # @@protoc_insertion_point(module_scope)

@@ -30,7 +30,7 @@ class JobServiceStub(object):
 
     A job accepted here survives the loss of any process. When the database is gone every method
     fails with UNAVAILABLE, reason `DATABASE_UNAVAILABLE`, within a bounded time, and nothing was
-    accepted.
+    accepted. Every method may also fail with INVALID_ARGUMENT (`VALIDATION_FAILED`, with the fields).
     """
 
     def __init__(self, channel):
@@ -44,15 +44,125 @@ class JobServiceStub(object):
                 request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SendEventsRequest.SerializeToString,
                 response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SendEventsResponse.FromString,
                 _registered_method=True)
+        self.Enqueue = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/Enqueue',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.EnqueueRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.EnqueueResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/mainstay.jobs.v1.JobService/GetJob',
                 request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetJobResponse.FromString,
                 _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListJobs',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/mainstay.jobs.v1.JobService/WatchJob',
                 request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
                 response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobResponse.FromString,
+                _registered_method=True)
+        self.WatchJobs = channel.unary_stream(
+                '/mainstay.jobs.v1.JobService/WatchJobs',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/CancelJob',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/RetryJob',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
+        self.SignalJob = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/SignalJob',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SignalJobRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SignalJobResponse.FromString,
+                _registered_method=True)
+        self.ExplainJob = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ExplainJob',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListDeadLetters',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ReplayDeadLetters',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/DiscardDeadLetters',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DiscardDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.PutSchedule = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/PutSchedule',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutScheduleRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListSchedules',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSchedule = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/DeleteSchedule',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DeleteScheduleRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DeleteScheduleResponse.FromString,
+                _registered_method=True)
+        self.PauseSchedule = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/PauseSchedule',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseScheduleRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseScheduleResponse.FromString,
+                _registered_method=True)
+        self.PauseQueue = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/PauseQueue',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseQueueRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseQueueResponse.FromString,
+                _registered_method=True)
+        self.ResumeQueue = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ResumeQueue',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ResumeQueueRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ResumeQueueResponse.FromString,
+                _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListQueues',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
+        self.PutEventSchema = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/PutEventSchema',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutEventSchemaRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutEventSchemaResponse.FromString,
+                _registered_method=True)
+        self.ListEventSchemas = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListEventSchemas',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListEventSchemasRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListEventSchemasResponse.FromString,
+                _registered_method=True)
+        self.GetFunction = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/GetFunction',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetFunctionRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetFunctionResponse.FromString,
+                _registered_method=True)
+        self.ListFunctions = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListFunctions',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListFunctionsRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListFunctionsResponse.FromString,
+                _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/ListWorkers',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
 
 
@@ -61,7 +171,7 @@ class JobServiceServicer(object):
 
     A job accepted here survives the loss of any process. When the database is gone every method
     fails with UNAVAILABLE, reason `DATABASE_UNAVAILABLE`, within a bounded time, and nothing was
-    accepted.
+    accepted. Every method may also fail with INVALID_ARGUMENT (`VALIDATION_FAILED`, with the fields).
     """
 
     def SendEvents(self, request, context):
@@ -70,7 +180,19 @@ class JobServiceServicer(object):
         With an `idempotency_key` on each event the call may be repeated: the same key gives the same
         event and the same jobs. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, with the JSON pointer of
         what breaks the schema), NOT_FOUND (`EVENT_SCHEMA_NOT_FOUND`), ALREADY_EXISTS
-        (`IDEMPOTENCY_KEY_REUSED`: same key, other content), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+        (`IDEMPOTENCY_KEY_REUSED`: same key, other content), RESOURCE_EXHAUSTED (`QUEUE_FULL`, with the
+        delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Enqueue(self, request, context):
+        """Starts one job of one function, without an event.
+
+        With an `idempotency_key` the call may be repeated. Codes: NOT_FOUND (`FUNCTION_NOT_FOUND`: no
+        worker has declared it), ALREADY_EXISTS (`IDEMPOTENCY_KEY_REUSED`), RESOURCE_EXHAUSTED
+        (`QUEUE_FULL`), UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,8 +201,17 @@ class JobServiceServicer(object):
     def GetJob(self, request, context):
         """Returns one job with its steps.
 
-        Has no side effects and may be retried. Codes: INVALID_ARGUMENT, NOT_FOUND (`JOB_NOT_FOUND`),
-        UNAVAILABLE.
+        Has no side effects and may be retried. Codes: NOT_FOUND (`JOB_NOT_FOUND`), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """Lists jobs, the newest first, without their steps, results and partial results.
+
+        Pages by a cursor: jobs that come meanwhile are neither repeated nor hide others. Jobs that have
+        ended are listed for 30 days. Codes: UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +228,178 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchJobs(self, request, context):
+        """Streams up to 1,000 jobs on one stream, each as WatchJob does, until all have ended.
+
+        To resume, watch again with the last revision seen of each. Codes: as for WatchJob; a job that
+        does not exist fails the call and is named.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Ends a job and those that it has invoked; with `rollback`, its finished steps are undone first.
+
+        One that no worker has ends at once. A worker hears of it at the latest with its next heartbeat
+        and has 30 s to comply; then the job is taken from it. May be repeated. Codes: NOT_FOUND
+        (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJob(self, request, context):
+        """Gives a dead letter as many attempts as its function declares, with its finished steps kept.
+
+        Steps that have been undone are run again, and with them all others. One whose undoing got stuck
+        goes on undoing. Codes: NOT_FOUND (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_NOT_DEAD`),
+        UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalJob(self, request, context):
+        """Sends a signal to one job. It is kept until a step of the job waits for it.
+
+        Repeating the call sends another signal. Codes: NOT_FOUND (`JOB_NOT_FOUND`), FAILED_PRECONDITION
+        (`JOB_OVER`), RESOURCE_EXHAUSTED (`TOO_MANY_SIGNALS`: 100 wait already), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainJob(self, request, context):
+        """Says why a job is not running, and what would have to happen for it to.
+
+        Has no side effects. Codes: NOT_FOUND (`JOB_NOT_FOUND`), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists dead letters, the newest first, without their steps. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Retries dead letters as RetryJob does, up to 1,000 in a call: those that are named, or those that
+        fit the filter. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetters(self, request, context):
+        """Puts dead letters away, up to 1,000 in a call: those that are named, or those that fit the
+        filter. They become DISCARDED and stay readable for 30 days. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutSchedule(self, request, context):
+        """Creates a schedule or replaces the one of that name. May be repeated.
+
+        Codes: INVALID_ARGUMENT (an impossible cron is told by its field), NOT_FOUND
+        (`EVENT_SCHEMA_NOT_FOUND`, `FUNCTION_NOT_FOUND`), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchedules(self, request, context):
+        """Lists schedules by name. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSchedule(self, request, context):
+        """Deletes a schedule; jobs that it has started go on. Codes: NOT_FOUND (`SCHEDULE_NOT_FOUND`),
+        UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSchedule(self, request, context):
+        """Stops the ticks of a schedule, or lets them go on. Codes: NOT_FOUND (`SCHEDULE_NOT_FOUND`),
+        UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseQueue(self, request, context):
+        """Holds back the jobs of a queue on every replica; those that run go on. May be repeated. Codes:
+        NOT_FOUND (`QUEUE_NOT_FOUND`), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeQueue(self, request, context):
+        """Lets the jobs of a queue start again. May be repeated. Codes: NOT_FOUND (`QUEUE_NOT_FOUND`),
+        UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQueues(self, request, context):
+        """Lists the tenant's queues with their depths, ages and rates. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutEventSchema(self, request, context):
+        """Stores a version of an event's contract for the tenant. What is stored is never changed: the
+        same again is accepted, another schema under the same version is not.
+
+        A version above 1 has to take what the version before took, or say `breaking`. Codes:
+        INVALID_ARGUMENT (with the JSON pointer of what is wrong with the schema), ALREADY_EXISTS
+        (`EVENT_SCHEMA_EXISTS`), FAILED_PRECONDITION (`EVENT_SCHEMA_BREAKS`: a field became required, a
+        type or an enum became narrower), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventSchemas(self, request, context):
+        """Lists event schemas by name and version. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFunction(self, request, context):
+        """Returns a function as workers last declared it. Codes: NOT_FOUND (`FUNCTION_NOT_FOUND`),
+        UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFunctions(self, request, context):
+        """Lists functions by name. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkers(self, request, context):
+        """Lists workers by name. Codes: UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,15 +408,125 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SendEventsRequest.FromString,
                     response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SendEventsResponse.SerializeToString,
             ),
+            'Enqueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enqueue,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.EnqueueRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.EnqueueResponse.SerializeToString,
+            ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
                     request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetJobRequest.FromString,
                     response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetJobResponse.SerializeToString,
             ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListJobsRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListJobsResponse.SerializeToString,
+            ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
                     request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobRequest.FromString,
                     response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobResponse.SerializeToString,
+            ),
+            'WatchJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJobs,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobsRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobsResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.RetryJobRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'SignalJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalJob,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SignalJobRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SignalJobResponse.SerializeToString,
+            ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ExplainJobRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ExplainJobResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DiscardDeadLettersResponse.SerializeToString,
+            ),
+            'PutSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutSchedule,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutScheduleRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutScheduleResponse.SerializeToString,
+            ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSchedule,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DeleteScheduleRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DeleteScheduleResponse.SerializeToString,
+            ),
+            'PauseSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSchedule,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseScheduleRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseScheduleResponse.SerializeToString,
+            ),
+            'PauseQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseQueue,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseQueueRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseQueueResponse.SerializeToString,
+            ),
+            'ResumeQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeQueue,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ResumeQueueRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ResumeQueueResponse.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListQueuesRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListQueuesResponse.SerializeToString,
+            ),
+            'PutEventSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutEventSchema,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutEventSchemaRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutEventSchemaResponse.SerializeToString,
+            ),
+            'ListEventSchemas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventSchemas,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListEventSchemasRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListEventSchemasResponse.SerializeToString,
+            ),
+            'GetFunction': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFunction,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetFunctionRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetFunctionResponse.SerializeToString,
+            ),
+            'ListFunctions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFunctions,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListFunctionsRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListFunctionsResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -128,7 +541,7 @@ class JobService(object):
 
     A job accepted here survives the loss of any process. When the database is gone every method
     fails with UNAVAILABLE, reason `DATABASE_UNAVAILABLE`, within a bounded time, and nothing was
-    accepted.
+    accepted. Every method may also fail with INVALID_ARGUMENT (`VALIDATION_FAILED`, with the fields).
     """
 
     @staticmethod
@@ -148,6 +561,33 @@ class JobService(object):
             '/mainstay.jobs.v1.JobService/SendEvents',
             mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SendEventsRequest.SerializeToString,
             mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SendEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Enqueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/Enqueue',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.EnqueueRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.EnqueueResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -186,6 +626,33 @@ class JobService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListJobs',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchJob(request,
             target,
             options=(),
@@ -202,6 +669,546 @@ class JobService(object):
             '/mainstay.jobs.v1.JobService/WatchJob',
             mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
             mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/WatchJobs',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobsRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.WatchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/CancelJob',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/RetryJob',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.RetryJobRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/SignalJob',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SignalJobRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.SignalJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ExplainJob',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListDeadLetters',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListDeadLettersRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ReplayDeadLetters',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/DiscardDeadLetters',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DiscardDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/PutSchedule',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutScheduleRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListSchedules',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListSchedulesRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/DeleteSchedule',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DeleteScheduleRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.DeleteScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/PauseSchedule',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseScheduleRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/PauseQueue',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseQueueRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PauseQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ResumeQueue',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ResumeQueueRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ResumeQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListQueues',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListQueuesRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListQueuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutEventSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/PutEventSchema',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutEventSchemaRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.PutEventSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventSchemas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListEventSchemas',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListEventSchemasRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListEventSchemasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFunction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/GetFunction',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetFunctionRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetFunctionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFunctions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListFunctions',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListFunctionsRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListFunctionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/ListWorkers',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,6 +9,8 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mainstay.jobs.v1 import function_pb2 as _function_pb2
+from mainstay.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,26 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DirectiveKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DirectiveKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DirectiveKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIRECTIVE_KIND_UNSPECIFIED: _DirectiveKind.ValueType  # 0
+    """Never sent."""
+    DIRECTIVE_KIND_CANCEL: _DirectiveKind.ValueType  # 1
+    """Cancel the function and report that it has stopped."""
+
+class DirectiveKind(_DirectiveKind, metaclass=_DirectiveKindEnumTypeWrapper):
+    """What to do about a job. Values may be added, which a worker ignores."""
+
+DIRECTIVE_KIND_UNSPECIFIED: DirectiveKind.ValueType  # 0
+"""Never sent."""
+DIRECTIVE_KIND_CANCEL: DirectiveKind.ValueType  # 1
+"""Cancel the function and report that it has stopped."""
+Global___DirectiveKind: _TypeAlias = DirectiveKind  # noqa: Y015
 
 class _AckState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -113,6 +135,7 @@ class SessionResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     ACKS_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers Hello."""
@@ -133,6 +156,10 @@ class SessionResponse(_message.Message):
     def go_away(self) -> Global___GoAway:
         """The service is going: open a new session with `resume_session`, then close this one."""
 
+    @_builtins.property
+    def directives(self) -> Global___DirectiveBatch:
+        """Something to do about jobs of this worker."""
+
     def __init__(
         self,
         *,
@@ -141,12 +168,13 @@ class SessionResponse(_message.Message):
         heartbeat: Global___HeartbeatAck | None = ...,
         acks: Global___AckBatch | None = ...,
         go_away: Global___GoAway | None = ...,
+        directives: Global___DirectiveBatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "frame", b"frame", "go_away", b"go_away", "heartbeat", b"heartbeat", "jobs", b"jobs", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "directives", b"directives", "frame", b"frame", "go_away", b"go_away", "heartbeat", b"heartbeat", "jobs", b"jobs", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "frame", b"frame", "go_away", b"go_away", "heartbeat", b"heartbeat", "jobs", b"jobs", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "directives", b"directives", "frame", b"frame", "go_away", b"go_away", "heartbeat", b"heartbeat", "jobs", b"jobs", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "jobs", "heartbeat", "acks", "go_away"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "jobs", "heartbeat", "acks", "go_away", "directives"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -167,7 +195,7 @@ class Hello(_message.Message):
     resume_session: _builtins.bytes
     """The session to go on with after a broken stream; empty for a new one."""
     @_builtins.property
-    def functions(self) -> _containers.RepeatedCompositeFieldContainer[Global___FunctionDefinition]:
+    def functions(self) -> _containers.RepeatedCompositeFieldContainer[_function_pb2.FunctionDefinition]:
         """The functions it can run, 1 to 200."""
 
     @_builtins.property
@@ -180,7 +208,7 @@ class Hello(_message.Message):
         self,
         *,
         worker: _builtins.str = ...,
-        functions: _abc.Iterable[Global___FunctionDefinition] | None = ...,
+        functions: _abc.Iterable[_function_pb2.FunctionDefinition] | None = ...,
         resume_session: _builtins.bytes = ...,
         in_flight_tokens: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
@@ -191,48 +219,6 @@ class Hello(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
-
-@_typing.final
-class FunctionDefinition(_message.Message):
-    """Declares a function. The newest declaration counts for jobs accepted after it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    TRIGGER_FIELD_NUMBER: _builtins.int
-    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
-    INITIAL_BACKOFF_FIELD_NUMBER: _builtins.int
-    MAX_BACKOFF_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """Unique within the tenant, such as `process-video`: 1 to 100 of `a-z 0-9 . _ / -`. Required."""
-    trigger: _builtins.str
-    """The event that starts it. Required."""
-    max_attempts: _builtins.int
-    """How often it is tried in all, 1 to 100; 0 means 3."""
-    @_builtins.property
-    def initial_backoff(self) -> _duration_pb2.Duration:
-        """The wait before the second attempt; it doubles with each further one, with jitter. Unset: 1 s."""
-
-    @_builtins.property
-    def max_backoff(self) -> _duration_pb2.Duration:
-        """The longest wait between attempts. Unset: 5 min."""
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        trigger: _builtins.str = ...,
-        max_attempts: _builtins.int = ...,
-        initial_backoff: _duration_pb2.Duration | None = ...,
-        max_backoff: _duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["initial_backoff", b"initial_backoff", "max_attempts", b"max_attempts", "max_backoff", b"max_backoff", "name", b"name", "trigger", b"trigger"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___FunctionDefinition: _TypeAlias = FunctionDefinition  # noqa: Y015
 
 @_typing.final
 class Credit(_message.Message):
@@ -265,24 +251,60 @@ class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKENS_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The tokens of the jobs it has, up to 10,000: those whose last report was not acknowledged. A job
         that is not named for the length of the lease goes to others.
         """
 
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobBeat]:
+        """Those of them of which there is something to tell."""
+
     def __init__(
         self,
         *,
         tokens: _abc.Iterable[_builtins.bytes] | None = ...,
+        jobs: _abc.Iterable[Global___JobBeat] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class JobBeat(_message.Message):
+    """How a job fares, beside its reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    """The job's token."""
+    @_builtins.property
+    def idle(self) -> _duration_pb2.Duration:
+        """For how long nothing of it has moved: for a function with a `hang_timeout` since its last step,
+        progress or sign of life, for the others since the whole worker is stuck.
+        """
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.bytes = ...,
+        idle: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobBeat: _TypeAlias = JobBeat  # noqa: Y015
 
 @_typing.final
 class ReportBatch(_message.Message):
@@ -321,6 +343,10 @@ class Report(_message.Message):
     COMPLETED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
+    WAIT_BEGUN_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    STEP_COMPENSATED_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """The token that came with the job."""
     sequence: _builtins.int
@@ -345,6 +371,22 @@ class Report(_message.Message):
     def released(self) -> Global___Released:
         """The worker gives the job back without having failed; no attempt is burnt."""
 
+    @_builtins.property
+    def wait_begun(self) -> Global___WaitBegun:
+        """A step has begun to wait. Wait for the acknowledgement before going on."""
+
+    @_builtins.property
+    def suspended(self) -> Global___Suspended:
+        """Nothing is left to do before something that the job waits for has come; no attempt is burnt."""
+
+    @_builtins.property
+    def stopped(self) -> Global___Stopped:
+        """The function has ended because it was told to."""
+
+    @_builtins.property
+    def step_compensated(self) -> Global___StepCompensated:
+        """A step has been undone. Wait for the acknowledgement before the next."""
+
     def __init__(
         self,
         *,
@@ -355,12 +397,16 @@ class Report(_message.Message):
         completed: Global___Completed | None = ...,
         failed: Global___Failed | None = ...,
         released: Global___Released | None = ...,
+        wait_begun: Global___WaitBegun | None = ...,
+        suspended: Global___Suspended | None = ...,
+        stopped: Global___Stopped | None = ...,
+        step_compensated: Global___StepCompensated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "progress", b"progress", "released", b"released", "report", b"report", "step_completed", b"step_completed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "progress", b"progress", "released", b"released", "report", b"report", "step_compensated", b"step_compensated", "step_completed", b"step_completed", "stopped", b"stopped", "suspended", b"suspended", "wait_begun", b"wait_begun"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "progress", b"progress", "released", b"released", "report", b"report", "sequence", b"sequence", "step_completed", b"step_completed", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "progress", b"progress", "released", b"released", "report", b"report", "sequence", b"sequence", "step_compensated", b"step_compensated", "step_completed", b"step_completed", "stopped", b"stopped", "suspended", b"suspended", "token", b"token", "wait_begun", b"wait_begun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["step_completed", "progress", "completed", "failed", "released"]  # noqa: Y015
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["step_completed", "progress", "completed", "failed", "released", "wait_begun", "suspended", "stopped", "step_compensated"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
 
@@ -374,23 +420,256 @@ class StepCompleted(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     RESULT_JSON_FIELD_NUMBER: _builtins.int
+    COMPENSABLE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The step's name, unique within the job, 1 to 200 characters."""
     result_json: _builtins.str
     """What it returned, as JSON, up to 1 MiB; 2.5 MiB for all steps of a job together."""
+    compensable: _builtins.bool
+    """True when the function can undo it."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         result_json: _builtins.str = ...,
+        compensable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "result_json", b"result_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compensable", b"compensable", "key", b"key", "result_json", b"result_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepCompleted: _TypeAlias = StepCompleted  # noqa: Y015
+
+@_typing.final
+class WaitBegun(_message.Message):
+    """A step that waits. The same key again changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SLEEP_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    INVOKE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The step's name, unique within the job, 1 to 200 characters."""
+    @_builtins.property
+    def sleep(self) -> Global___SleepWait:
+        """For time to pass."""
+
+    @_builtins.property
+    def event(self) -> Global___EventWait:
+        """For an event of the tenant that is accepted from now on."""
+
+    @_builtins.property
+    def signal(self) -> Global___SignalWait:
+        """For a signal to this job, also one that has come before."""
+
+    @_builtins.property
+    def invoke(self) -> Global___InvokeWait:
+        """For the end of a job that is started by this."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        sleep: Global___SleepWait | None = ...,
+        event: Global___EventWait | None = ...,
+        signal: Global___SignalWait | None = ...,
+        invoke: Global___InvokeWait | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "invoke", b"invoke", "signal", b"signal", "sleep", b"sleep", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "invoke", b"invoke", "key", b"key", "signal", b"signal", "sleep", b"sleep", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_wait: _TypeAlias = _typing.Literal["sleep", "event", "signal", "invoke"]  # noqa: Y015
+    _WhichOneofArgType_wait: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_wait) -> _WhichOneofReturnType_wait | None: ...
+
+Global___WaitBegun: _TypeAlias = WaitBegun  # noqa: Y015
+
+@_typing.final
+class SleepWait(_message.Message):
+    """Waits for time to pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DURATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long, from the moment this is stored, up to 365 days."""
+
+    def __init__(
+        self,
+        *,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SleepWait: _TypeAlias = SleepWait  # noqa: Y015
+
+@_typing.final
+class EventWait(_message.Message):
+    """Waits for an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MATCH_JSON_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The event's name. Required."""
+    match_json: _builtins.str
+    """A JSON object that the payload has to contain: objects by their named members, everything else as
+    a whole. Empty takes every payload.
+    """
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """The longest wait, up to 365 days; after it the step's result is null. Unset: 7 days."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        match_json: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["match_json", b"match_json", "name", b"name", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventWait: _TypeAlias = EventWait  # noqa: Y015
+
+@_typing.final
+class SignalWait(_message.Message):
+    """Waits for a signal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The signal's name, 1 to 200 characters. Required."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """The longest wait, up to 365 days; after it the step's result is null. Unset: 7 days."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalWait: _TypeAlias = SignalWait  # noqa: Y015
+
+@_typing.final
+class InvokeWait(_message.Message):
+    """Starts a job of another function and waits for its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    DATA_JSON_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    function: _builtins.str
+    """The function. It must not be one of those that led to this job."""
+    data_json: _builtins.str
+    """The payload, a JSON object, up to 1 MiB."""
+    priority: _builtins.int
+    """Of jobs that wait, those with more go first: -100 to 100. Unset: as the function declares."""
+    def __init__(
+        self,
+        *,
+        function: _builtins.str = ...,
+        data_json: _builtins.str = ...,
+        priority: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "data_json", b"data_json", "function", b"function", "priority", b"priority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+
+Global___InvokeWait: _TypeAlias = InvokeWait  # noqa: Y015
+
+@_typing.final
+class Suspended(_message.Message):
+    """Frees the worker until something has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys of the steps that wait. The job goes on as soon as one of them is done."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suspended: _TypeAlias = Suspended  # noqa: Y015
+
+@_typing.final
+class Stopped(_message.Message):
+    """Ends a turn that the service has asked to end, by a directive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stopped: _TypeAlias = Stopped  # noqa: Y015
+
+@_typing.final
+class StepCompensated(_message.Message):
+    """A step that was undone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The step's name."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepCompensated: _TypeAlias = StepCompensated  # noqa: Y015
 
 @_typing.final
 class ProgressReported(_message.Message):
@@ -400,19 +679,23 @@ class ProgressReported(_message.Message):
 
     FRACTION_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    PARTIAL_JSON_FIELD_NUMBER: _builtins.int
     fraction: _builtins.float
     """From 0 to 1."""
     message: _builtins.str
     """For people, up to 500 characters; longer is cut."""
+    partial_json: _builtins.str
+    """What there is of a result already, as JSON, up to 64 KiB; empty leaves what was said before."""
     def __init__(
         self,
         *,
         fraction: _builtins.float = ...,
         message: _builtins.str = ...,
+        partial_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "message", b"message", "partial_json", b"partial_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -597,6 +880,10 @@ class AssignedJob(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    HANG_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Proves the right to report; new with every assignment."""
     job_id: _builtins.str
@@ -617,9 +904,23 @@ class AssignedJob(_message.Message):
     """The W3C trace context of that call; may be empty."""
     tenant: _builtins.str
     """The tenant the job belongs to."""
+    version: _builtins.str
+    """The version of the function that began the job; empty for none."""
     @_builtins.property
     def memo(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepMemo]:
         """The steps that have finished: their results are to be used, not computed again."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long this turn may take; unset for no limit."""
+
+    @_builtins.property
+    def hang_timeout(self) -> _duration_pb2.Duration:
+        """How long the job may give no sign of life; unset when only a stuck worker counts."""
+
+    @_builtins.property
+    def rollback(self) -> Global___RollbackOrder:
+        """Set when finished steps are to be undone instead of going on."""
 
     def __init__(
         self,
@@ -635,14 +936,42 @@ class AssignedJob(_message.Message):
         request_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         tenant: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        hang_timeout: _duration_pb2.Duration | None = ...,
+        rollback: Global___RollbackOrder | None = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hang_timeout", b"hang_timeout", "rollback", b"rollback", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data_json", b"data_json", "event_name", b"event_name", "function", b"function", "job_id", b"job_id", "max_attempts", b"max_attempts", "memo", b"memo", "request_id", b"request_id", "tenant", b"tenant", "token", b"token", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data_json", b"data_json", "event_name", b"event_name", "function", b"function", "hang_timeout", b"hang_timeout", "job_id", b"job_id", "max_attempts", b"max_attempts", "memo", b"memo", "request_id", b"request_id", "rollback", b"rollback", "tenant", b"tenant", "timeout", b"timeout", "token", b"token", "traceparent", b"traceparent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AssignedJob: _TypeAlias = AssignedJob  # noqa: Y015
+
+@_typing.final
+class RollbackOrder(_message.Message):
+    """What is to be undone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys of the steps to undo, in the order in which to undo them; their results are in `memo`."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackOrder: _TypeAlias = RollbackOrder  # noqa: Y015
 
 @_typing.final
 class StepMemo(_message.Message):
@@ -652,19 +981,23 @@ class StepMemo(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     RESULT_JSON_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The step's name."""
     result_json: _builtins.str
     """Its result, JSON."""
+    kind: _job_pb2.StepKind.ValueType
+    """What kind of step it is."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         result_json: _builtins.str = ...,
+        kind: _job_pb2.StepKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "result_json", b"result_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "result_json", b"result_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,22 +1010,82 @@ class HeartbeatAck(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LOST_TOKENS_FIELD_NUMBER: _builtins.int
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lost_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Of the tokens in the heartbeat, those that are no longer this worker's: stop working on them."""
+
+    @_builtins.property
+    def directives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Directive]:
+        """Whatever directives have not been followed yet; the same one may come again."""
 
     def __init__(
         self,
         *,
         lost_tokens: _abc.Iterable[_builtins.bytes] | None = ...,
+        directives: _abc.Iterable[Global___Directive] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_tokens", b"lost_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "lost_tokens", b"lost_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatAck: _TypeAlias = HeartbeatAck  # noqa: Y015
+
+@_typing.final
+class DirectiveBatch(_message.Message):
+    """Holds directives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def directives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Directive]:
+        """What to do about which job."""
+
+    def __init__(
+        self,
+        *,
+        directives: _abc.Iterable[Global___Directive] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DirectiveBatch: _TypeAlias = DirectiveBatch  # noqa: Y015
+
+@_typing.final
+class Directive(_message.Message):
+    """What to do about a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    """The job's token."""
+    kind: Global___DirectiveKind.ValueType
+    """What to do."""
+    reason: _builtins.str
+    """Why, for people and logs."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.bytes = ...,
+        kind: Global___DirectiveKind.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "reason", b"reason", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Directive: _TypeAlias = Directive  # noqa: Y015
 
 @_typing.final
 class AckBatch(_message.Message):
@@ -773,3 +1166,131 @@ class GoAway(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
+
+@_typing.final
+class PollRequest(_message.Message):
+    """Asks for jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    MAX_JOBS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    max_jobs: _builtins.int
+    """How many jobs it will take, 0 to 1,000; 0 only renews the lease."""
+    @_builtins.property
+    def hello(self) -> Global___Hello:
+        """The worker and its functions, with the session to go on with and the tokens it has."""
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long to wait for the first job, up to 30 s, and at least the 0.2 s that looking takes."""
+
+    def __init__(
+        self,
+        *,
+        hello: Global___Hello | None = ...,
+        max_jobs: _builtins.int = ...,
+        wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "max_jobs", b"max_jobs", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PollRequest: _TypeAlias = PollRequest  # noqa: Y015
+
+@_typing.final
+class PollResponse(_message.Message):
+    """Holds jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WELCOME_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def welcome(self) -> Global___Welcome:
+        """The session, and what of the worker's jobs is lost."""
+
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedJob]:
+        """The jobs, all new to this worker; none when none came in time."""
+
+    @_builtins.property
+    def directives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Directive]:
+        """What to do about jobs that the worker has."""
+
+    def __init__(
+        self,
+        *,
+        welcome: Global___Welcome | None = ...,
+        jobs: _abc.Iterable[Global___AssignedJob] | None = ...,
+        directives: _abc.Iterable[Global___Directive] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "jobs", b"jobs", "welcome", b"welcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PollResponse: _TypeAlias = PollResponse  # noqa: Y015
+
+@_typing.final
+class ReportRequest(_message.Message):
+    """Holds reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    session: _builtins.bytes
+    """The session, from Welcome."""
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Report]:
+        """1 to 500 reports, applied in order."""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.bytes = ...,
+        reports: _abc.Iterable[Global___Report] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reports", b"reports", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
+
+@_typing.final
+class ReportResponse(_message.Message):
+    """Answers reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACKS_FIELD_NUMBER: _builtins.int
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ack]:
+        """In the order of the reports."""
+
+    @_builtins.property
+    def directives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Directive]:
+        """What to do about jobs that the worker has."""
+
+    def __init__(
+        self,
+        *,
+        acks: _abc.Iterable[Global___Ack] | None = ...,
+        directives: _abc.Iterable[Global___Directive] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "directives", b"directives"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015

@@ -40,6 +40,16 @@ class WorkerServiceStub(object):
                 request_serializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.SessionRequest.SerializeToString,
                 response_deserializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.SessionResponse.FromString,
                 _registered_method=True)
+        self.Poll = channel.unary_unary(
+                '/mainstay.jobs.v1.WorkerService/Poll',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.PollRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.PollResponse.FromString,
+                _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/mainstay.jobs.v1.WorkerService/Report',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.ReportRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.ReportResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer(object):
@@ -62,6 +72,28 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Poll(self, request, context):
+        """Asks for work by single calls, for clients that keep no stream: waits up to `wait` for jobs.
+
+        The first call of a worker has no session and gets one; later ones name it, with the tokens of all
+        jobs it has. When the session has ended, the call gets a new one and those tokens as lost. Every
+        call, of Report too, renews the lease of all its jobs: a worker that is busy for longer than that
+        has to call in time. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`DRAINING`,
+        `DATABASE_UNAVAILABLE`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Report(self, request, context):
+        """Reports by a single call, and renews the lease. Also for what is left to say after a stream has
+        broken. May be repeated: what was stored is answered as DUPLICATE. Codes: as for Poll, and
+        NOT_FOUND (`SESSION_NOT_FOUND`: its jobs are others' now).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -69,6 +101,16 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.SessionRequest.FromString,
                     response_serializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.SessionResponse.SerializeToString,
+            ),
+            'Poll': grpc.unary_unary_rpc_method_handler(
+                    servicer.Poll,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.PollRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.PollResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.ReportRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.ReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -99,6 +141,60 @@ class WorkerService(object):
             '/mainstay.jobs.v1.WorkerService/Session',
             mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.SessionRequest.SerializeToString,
             mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.SessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Poll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.WorkerService/Poll',
+            mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.PollRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.PollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.WorkerService/Report',
+            mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.ReportRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_worker__service__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

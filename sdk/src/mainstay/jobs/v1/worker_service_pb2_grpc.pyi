@@ -45,6 +45,20 @@ class WorkerServiceStub:
     time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
     resume).
     """
+    Poll: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.PollRequest, _worker_service_pb2.PollResponse]
+    """Asks for work by single calls, for clients that keep no stream: waits up to `wait` for jobs.
+
+    The first call of a worker has no session and gets one; later ones name it, with the tokens of all
+    jobs it has. When the session has ended, the call gets a new one and those tokens as lost. Every
+    call, of Report too, renews the lease of all its jobs: a worker that is busy for longer than that
+    has to call in time. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`DRAINING`,
+    `DATABASE_UNAVAILABLE`).
+    """
+    Report: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReportRequest, _worker_service_pb2.ReportResponse]
+    """Reports by a single call, and renews the lease. Also for what is left to say after a stream has
+    broken. May be repeated: what was stored is answered as DUPLICATE. Codes: as for Poll, and
+    NOT_FOUND (`SESSION_NOT_FOUND`: its jobs are others' now).
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -62,6 +76,20 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), DEADLINE_EXCEEDED (no Hello in
     time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
     resume).
+    """
+    Poll: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.PollRequest, _worker_service_pb2.PollResponse]  # type: ignore[assignment]
+    """Asks for work by single calls, for clients that keep no stream: waits up to `wait` for jobs.
+
+    The first call of a worker has no session and gets one; later ones name it, with the tokens of all
+    jobs it has. When the session has ended, the call gets a new one and those tokens as lost. Every
+    call, of Report too, renews the lease of all its jobs: a worker that is busy for longer than that
+    has to call in time. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`DRAINING`,
+    `DATABASE_UNAVAILABLE`).
+    """
+    Report: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReportRequest, _worker_service_pb2.ReportResponse]  # type: ignore[assignment]
+    """Reports by a single call, and renews the lease. Also for what is left to say after a stream has
+    broken. May be repeated: what was stored is answered as DUPLICATE. Codes: as for Poll, and
+    NOT_FOUND (`SESSION_NOT_FOUND`: its jobs are others' now).
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +111,32 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         answered FENCED. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), DEADLINE_EXCEEDED (no Hello in
         time), UNAVAILABLE (`DRAINING`, `SESSION_EXPIRED` or `DATABASE_UNAVAILABLE`: connect again and
         resume).
+        """
+
+    @_abc_1.abstractmethod
+    def Poll(
+        self,
+        request: _worker_service_pb2.PollRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.PollResponse, _abc.Awaitable[_worker_service_pb2.PollResponse]]:
+        """Asks for work by single calls, for clients that keep no stream: waits up to `wait` for jobs.
+
+        The first call of a worker has no session and gets one; later ones name it, with the tokens of all
+        jobs it has. When the session has ended, the call gets a new one and those tokens as lost. Every
+        call, of Report too, renews the lease of all its jobs: a worker that is busy for longer than that
+        has to call in time. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`), UNAVAILABLE (`DRAINING`,
+        `DATABASE_UNAVAILABLE`).
+        """
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _worker_service_pb2.ReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.ReportResponse, _abc.Awaitable[_worker_service_pb2.ReportResponse]]:
+        """Reports by a single call, and renews the lease. Also for what is left to say after a stream has
+        broken. May be repeated: what was stored is answered as DUPLICATE. Codes: as for Poll, and
+        NOT_FOUND (`SESSION_NOT_FOUND`: its jobs are others' now).
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

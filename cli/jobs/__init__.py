@@ -1,0 +1,1 @@
+"""`mainstay jobs`: what producers and operators ask of the jobs from a terminal."""

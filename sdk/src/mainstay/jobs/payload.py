@@ -1,0 +1,63 @@
+"""The payload of an event as the second parameter of a function."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from mainstay.errors import ConfigurationError
+from mainstay.jobs.errors import PayloadError
+from mainstay.jobs.typed_json import MisfitError, reader_of
+
+PayloadReader: TypeAlias = Callable[[Mapping[str, Any]], Any]
+
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+def payload_reader(function: str, handler: Callable[..., Any]) -> PayloadReader | None:
+    """Return what makes the handler's second argument from the payload; None when it has none.
+
+    Raises ConfigurationError for a parameter of a type that no payload can be.
+    """
+    if len(_parameters(handler, function)) < 2:  # noqa: PLR2004 - the job, and then the payload
+        return None
+    kind = _parameters(handler, function, evaluate=True)[1].annotation
+    try:
+        read = reader_of(kind)
+    except (TypeError, NameError) as error:
+        raise ConfigurationError(
+            f"function {function} wants its payload as {kind!r}: {error}; annotate its second "
+            "parameter with a pydantic model, a dataclass or dict"
+        ) from error
+
+    def read_payload(data: Mapping[str, Any]) -> Any:
+        try:
+            return read(data, "")
+        except MisfitError as misfit:
+            name = getattr(kind, "__name__", str(kind))
+            raise PayloadError(
+                f"the payload does not fit {name} of function {function} at "
+                f"{misfit.pointer or 'its root'}: {misfit.expected}",
+                pointer=misfit.pointer,
+            ) from misfit
+
+    return read_payload
+
+
+def _parameters(
+    handler: Callable[..., Any], function: str, *, evaluate: bool = False
+) -> list[inspect.Parameter]:
+    """Return the positional parameters that a caller has to think of."""
+    try:
+        signature = inspect.signature(handler, eval_str=evaluate)
+    except NameError as error:
+        raise ConfigurationError(
+            f"the type of function {function}'s payload is not known where it is registered: "
+            f"{error}; define it at the top of the module"
+        ) from error
+    except ValueError:
+        return []  # written in C: nothing is known of it, and it gets the job only
+    return [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in _POSITIONAL and parameter.default is inspect.Parameter.empty
+    ]
