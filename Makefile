@@ -86,7 +86,7 @@ bench-ratelimit: $(RIVALS) ## measure the rate limits beside the library limits 
 bench-jobs: $(RIVALS) ## measure the jobs beside pgqueuer, procrastinate, dbos and dramatiq (10 minutes)
 	@$(BIN)/python -m bench jobs
 
-# Like SECONDS=, for a run that is to be repeated.
+# SEED= makes the choices of an earlier run once more.
 SECONDS ?= 240
 SEED ?=
 

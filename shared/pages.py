@@ -41,10 +41,20 @@ def page_key(token: str, *kinds: type[Key]) -> list[Key] | None:
     if not token:
         return None
     key = _decoded(token)
-    if key is None or [type(part) for part in key] != list(kinds):
-        mistake = "is none that a page of this list had; begin again without it"
-        raise ValidationError(f"page_token {mistake}", fields={"page_token": mistake})
+    if key is None or [type(part) for part in key] != list(kinds) or not all(map(_storable, key)):
+        raise forged()
     return key
+
+
+def forged() -> ValidationError:
+    """Return the error for a token that no page of a list had."""
+    mistake = "is none that a page of this list had; begin again without it"
+    return ValidationError(f"page_token {mistake}", fields={"page_token": mistake})
+
+
+def _storable(part: Key) -> bool:
+    """Return whether a database can compare it: no text there has NUL, no number is larger."""
+    return "\0" not in part if isinstance(part, str) else abs(part) < 2**63
 
 
 def _decoded(token: str) -> list[Key] | None:

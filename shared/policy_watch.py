@@ -28,6 +28,7 @@ class _Look:
 
     text: str = ""
     fault: str = ""
+    missing: bool = False
 
 
 class PolicyWatch(Generic[P]):
@@ -52,12 +53,14 @@ class PolicyWatch(Generic[P]):
         broken: Gauge,
         report: Callable[[str | None], None] = lambda _: None,
         interval: float = INTERVAL,
+        without: P | None = None,
     ) -> None:
         """Load the file; raises ConfigurationError when it is not fit to begin with.
 
         `what` the file is, such as `cache policy`, is for messages. `parse` takes a text and the
         file's name, and raises ConfigurationError. `broken` is 1 while the file cannot be used, and
-        `report` is told why, or None.
+        `report` is told why, or None. `without` is the policy until there is a file, where one
+        may be missing.
         """
         self._path = path
         self._what = what
@@ -67,7 +70,11 @@ class PolicyWatch(Generic[P]):
         self._interval = interval
         self.problem = ""
         self._settled = self._unsettled = self._look()
-        self.current = self._read(self._settled)
+        if self._settled.missing and without is not None:
+            log.info("policy_missing", path=str(path), what=what)
+            self.current = without
+        else:
+            self.current = self._read(self._settled)
         self.text = self._settled.text
         broken.set(0)
 
@@ -124,4 +131,5 @@ class PolicyWatch(Generic[P]):
         try:
             return _Look(text=read_policy_text(self._path, self._what))
         except ConfigurationError as error:
-            return _Look(fault=error.message)
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            return _Look(fault=error.message, missing=missing)

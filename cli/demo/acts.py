@@ -150,8 +150,8 @@ def _narrate(stage: Stage, job: Job, before: Job | None) -> None:
     if before is None or job.state is not before.state:
         attempt = f", attempt {job.attempt} of {job.max_attempts}" if job.attempt else ""
         stage.say(f"{job.state.value}{attempt}")
-    for step in job.steps[len(before.steps) if before else 0 :]:
-        stage.say(f"step {step.key} stored")
+    if stored := [step.key for step in job.steps[len(before.steps) if before else 0 :]]:
+        stage.say(f"stored: {', '.join(stored)}")
     if job.progress and (before is None or job.progress != before.progress):
         stage.say(f"{job.progress.fraction:.0%} {job.progress.message}")
 

@@ -60,6 +60,8 @@ def _own_suite(data_dir: Path, settings: SuiteSettings) -> Suite:
             "MAINSTAY_JOBS_RESUME_WINDOW": "1",
             "MAINSTAY_HEALTH_PROBE_INTERVAL": "0.3",
             "MAINSTAY_HEALTH_PROBE_TIMEOUT": "0.3",
+            # Nor how a transcoder that is none takes its time.
+            "VIDEO_APP_SPEED": "40",
         }
 
     suite = Suite(

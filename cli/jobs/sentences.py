@@ -84,7 +84,9 @@ def _why(failure: Failure | None) -> str:
 
 def failure_words(failure: Failure) -> str:
     """Return why an attempt failed."""
-    said = f"{line(failure.kind)}: {line(failure.message)}" if failure.message else failure.kind
+    said = (
+        f"{line(failure.kind)}: {line(failure.message)}" if failure.message else line(failure.kind)
+    )
     return f"{said} (no retry can help)" if failure.permanent else said
 
 

@@ -178,8 +178,11 @@ async def main(video_id: str) -> int:
                 print(f"refused    {error.message}; try again in {_whole_seconds(error)} s")
                 return 1
             print(f"job        {upload.job_id}, {upload.limit.remaining} uploads left this hour")
+            shown = ""
             async for job in mainstay.jobs.watch_job(upload.job_id, timeout=300):
-                print(_line(job))
+                if (line := _line(job)) != shown:
+                    print(line)
+                shown = line
     return 0
 
 

@@ -28,7 +28,17 @@ class Rate:
     subject: str
 
 
-Budget = Cap | Rate
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Jobs of a lane with a rate that go on: they have drawn on it when they started."""
+
+    function: str
+    tenant: str
+    version: str
+    key: str
+
+
+Budget = Cap | Rate | Begun
 
 
 def rate_of(endpoint: str, subject: str, *, tenant: str, key: str) -> Rate:

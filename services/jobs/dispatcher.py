@@ -114,11 +114,12 @@ class Dispatcher:
                 openings,
                 limit=BATCH,
                 places=self._fairness,
-                permits=self._permits.in_hand(),
+                permits=self._permits.lend() if openings else {},
                 promote=promote,
             )
         except DatabaseError:
-            self._permits.forget()
+            if openings:
+                self._permits.forget()
             raise
         self._fairness.charge(claimed.served, claimed.waiting)
         if openings:

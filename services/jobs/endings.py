@@ -20,6 +20,7 @@ WORKER_LOST = "WorkerLost"
 NOT_UNDONE = "NotUndone"
 MAX_WAIT = 30 * 24 * 3600.0
 """Longest wait that a function may ask for, in seconds: as long as jobs are kept."""
+_SUSPECTS = Backoff(initial=0.5, maximum=30.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +157,7 @@ def released(lease: Lease, *, undoable: bool = False, sequence: int | None = Non
         )
     if lease.resumed:
         return Ending(lease=lease, state=JobState.WAITING, sequence=sequence)
-    state = after_release(lease.attempts)
+    state = after_release(lease.attempts, steps=lease.steps_bytes > 0)
     return Ending(lease=lease, state=state, attempts_given_back=1, sequence=sequence)
 
 
@@ -180,9 +181,15 @@ def undone(lease: Lease, *, left: int, random: float, sequence: int) -> Ending:
     return Ending(lease=lease, state=state, sequence=sequence)
 
 
-def lost(lease: Lease, *, max_crashes: int, undoable: bool = False) -> Ending:
-    """End a turn whose worker is gone; another may begin at once."""
+def lost(lease: Lease, *, max_crashes: int, random: float, undoable: bool = False) -> Ending:
+    """End a turn whose worker is gone; another may begin at once, when it is the first.
+
+    After that it waits by chance: what kills workers is among the jobs that one had, and would take
+    the others with it from worker to worker, until all of them look like poison.
+    """
     failure = _crash(lease, max_crashes)
+    crashed = lease.attempts.crashed
+    wait = _SUSPECTS.wait(crashed, random) if crashed else 0.0
     if lease.cancelled:
         return _cancelled(lease, undoable=undoable, failure=failure, crashes=1)
     state = after_crash(lease.attempts, max_crashes=max_crashes)
@@ -190,6 +197,7 @@ def lost(lease: Lease, *, max_crashes: int, undoable: bool = False) -> Ending:
         return Ending(
             lease=lease,
             state=state if state.is_over else JobState.ROLLING_BACK,
+            wait=wait,
             crashes=1,
             # Counted apart from failures, here too.
             rollback_attempt=max(lease.rollback_attempt - 1, 0),
@@ -197,7 +205,7 @@ def lost(lease: Lease, *, max_crashes: int, undoable: bool = False) -> Ending:
         )
     if state is JobState.DEAD_LETTERED:
         return _final(lease, failure, undoable=undoable, crashes=1)
-    return Ending(lease=lease, state=state, failure=failure, crashes=1)
+    return Ending(lease=lease, state=state, wait=wait, failure=failure, crashes=1)
 
 
 def _crash(lease: Lease, max_crashes: int) -> Failure:

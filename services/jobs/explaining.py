@@ -129,11 +129,7 @@ def _hindrances(
 def _in_line(facts: QueueFacts, rate_denied_until: datetime | None) -> list[Hindrance]:
     found = []
     if facts.paused:
-        found.append(
-            Hindrance(
-                kind=HindranceKind.PAUSED, message="its queue is paused; ResumeQueue ends that"
-            )
-        )
+        found.append(Hindrance(kind=HindranceKind.PAUSED, message="its queue is paused; resume it"))
     if not facts.workers:
         found.append(
             Hindrance(

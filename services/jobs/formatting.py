@@ -21,6 +21,8 @@ from services.jobs.job import (
 )
 from services.jobs.states import JobState
 
+MAX_JOB_BYTES = 4 * 1024 * 1024 - 4096
+"""What fits into the 4 MiB of a message, with a token or the like beside it."""
 STATES = {
     JobState.QUEUED: job_pb2.JOB_STATE_QUEUED,
     JobState.RUNNING: job_pb2.JOB_STATE_RUNNING,
@@ -67,13 +69,19 @@ def enqueued_job(accepted: AcceptedEvent) -> job_pb.EnqueueResponse:
 
 
 def job(value: Job) -> job_pb2.Job:
-    """Return a job."""
+    """Return a job, without what it was given where that has no room beside the rest."""
+    message = _without_data(value)
+    if message.ByteSize() + len(value.data.encode()) <= MAX_JOB_BYTES:
+        message.data_json = value.data
+    return message
+
+
+def _without_data(value: Job) -> job_pb2.Job:
     return job_pb2.Job(
         job_id=str(value.job_id),
         function=value.function,
         event_id=str(value.event_id),
         event_name=value.event_name,
-        data_json=value.data,
         state=STATES[value.state],
         revision=value.revision,
         attempt=value.attempt,

@@ -26,11 +26,11 @@ MAX_DEPTH = 1_000_000_000
 MAX_QUEUE_BYTES = 2**50
 MAX_POINTER = 200
 MAX_NAMED = 200
-"""Longest endpoint or subject of a rate limit, in characters."""
+"""Longest endpoint or subject of a rate limit, in bytes: less than the rate limit service takes."""
 
 NAME = re.compile(r"[a-z0-9._/-]{1,100}")
 _POINTER = re.compile(r"(/([^~/\x00-\x1f]|~[01])*)+")
-_PLAIN = re.compile(r"[^\x00-\x1f\x7f]*")
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 _POINTER_RULE = f"must be a JSON pointer such as /video_id, up to {MAX_POINTER} characters"
 
 
@@ -86,16 +86,18 @@ class RateLimit:
     def mistakes(self, key_pointer: str) -> dict[str, str]:
         """Return what is wrong: field → what would be right."""
         wrong = {}
-        if not 1 <= len(self.endpoint) <= MAX_NAMED or not _PLAIN.fullmatch(self.endpoint):
-            wrong["rate_limit.endpoint"] = f"must be 1 to {MAX_NAMED} characters that can be seen"
+        if not self.endpoint or not _is_plain(self.endpoint):
+            wrong["rate_limit.endpoint"] = (
+                f"must be 1 to {MAX_NAMED} bytes, without control characters"
+            )
         if self.by_key and not is_pointer(self.subject):
             wrong["rate_limit.subject"] = _POINTER_RULE
         elif self.by_key and self.subject != key_pointer:
             wrong["rate_limit.subject"] = (
                 f"must be the pointer of keyed_concurrency.key ({key_pointer}): a job has one key"
             )
-        elif len(self.subject) > MAX_NAMED or not _PLAIN.fullmatch(self.subject):
-            wrong["rate_limit.subject"] = f"must be up to {MAX_NAMED} characters that can be seen"
+        elif not _is_plain(self.subject):
+            wrong["rate_limit.subject"] = f"must be up to {MAX_NAMED} bytes, no control characters"
         return wrong
 
 
@@ -222,6 +224,10 @@ class DeclaredFunction:
 
     tenant: str
     definition: FunctionDefinition
+
+
+def _is_plain(text: str) -> bool:
+    return len(text.encode()) <= MAX_NAMED and _PLAIN.fullmatch(text) is not None
 
 
 def is_pointer(text: str) -> bool:

@@ -17,6 +17,7 @@ import structlog
 from mainstay.errors import DatabaseError, MainstayError, UnavailableError
 from services.jobs import metrics
 from services.jobs.event import AcceptedEvent, NewCall
+from services.jobs.journal import note_shed
 from services.jobs.ports import EventStore, Stored
 from services.jobs.wakeups import Change, Wakeups
 from shared.rpc.call import Tenant
@@ -159,6 +160,7 @@ class GroupCommit:
     def _answer(self, batch: list[_Waiting], stored: Stored) -> None:
         if stored.change != _NOTHING:
             self._wakeups.announce(stored.change)
+        note_shed(stored.shed)
         metrics.batch_calls.observe(len(batch))
         for one, outcome in zip(batch, stored.outcomes, strict=True):
             if isinstance(outcome, MainstayError):

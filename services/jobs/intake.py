@@ -10,6 +10,7 @@ from mainstay.errors import NotFoundError, ValidationError
 from services.jobs import metrics, payload
 from services.jobs.acceptance import function_not_found
 from services.jobs.event import AcceptedEvent, EventDraft, JobDraft, NewCall, NewEvent, Origin
+from services.jobs.function import NAME
 from services.jobs.job import EventId
 from services.jobs.schemas import MAX_MISTAKES, EventSchema
 from shared.rpc.call import Tenant
@@ -92,6 +93,8 @@ class EventIntake:
             raise _invalid("the request is not valid", wrong)
         if not draft.function:
             raise _invalid("the request is not valid", {"function": "is required"})
+        if not NAME.fullmatch(draft.function):
+            raise function_not_found(draft.function)
         event = NewEvent(
             event_id=self._new_id(),
             name="",
@@ -113,10 +116,14 @@ class EventIntake:
         draft = EventDraft(name=name, version=0, data=data, idempotency_key="")
         await self._check(tenant, [draft])
 
-    async def check_function(self, tenant: Tenant, name: str) -> None:
-        """Raise NotFoundError when there is no such function."""
-        if not await self._functions.has_function(tenant, name):
-            raise function_not_found(name)
+    async def check_job(self, tenant: Tenant, function: str, data: str) -> None:
+        """Raise what asking for such a job would be refused with."""
+        read, wrong = payload.read(JobDraft(function=function, data=data, idempotency_key=""), None)
+        if read is None:
+            raise _invalid("the request is not valid", wrong)
+        known = NAME.fullmatch(function) and await self._functions.has_function(tenant, function)
+        if not known:
+            raise function_not_found(function)
 
     async def _check(self, tenant: Tenant, drafts: Sequence[EventDraft]) -> tuple[NewEvent, ...]:
         if not 1 <= len(drafts) <= MAX_EVENTS:

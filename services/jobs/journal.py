@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from services.jobs import metrics
 from services.jobs.endings import Ending, Success
 from services.jobs.job import Assignment
+from services.jobs.ports import ShedJob
 from services.jobs.states import JobState
 from shared.telemetry.event_lines import note_line
 from shared.telemetry.tracing import extract, span, traced
@@ -96,6 +97,22 @@ def note_endings(ended: Iterable[Ending]) -> None:
                 "tenant": lease.tenant,
                 "request_id": lease.request_id,
                 "trace_id": _trace_id(lease.traceparent),
+            },
+        )
+
+
+def note_shed(jobs: Iterable[ShedJob]) -> None:
+    """Write down that jobs had to give way in full queues."""
+    for job in jobs:
+        metrics.shed.labels(metrics.functions.of(job.function)).inc()
+        note_line(
+            "job_shed",
+            {
+                "job_id": str(job.job_id),
+                "function": job.function,
+                "tenant": job.tenant,
+                "request_id": job.request_id,
+                "trace_id": _trace_id(job.traceparent),
             },
         )
 

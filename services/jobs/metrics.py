@@ -25,6 +25,9 @@ ended = Counter(
     "Ends of attempts by the state the job went to.",
     ["function", "state"],
 )
+shed = Counter(
+    "mainstay_jobs_shed_total", "Jobs dead-lettered to make room in a full queue.", ["function"]
+)
 reports = Counter("mainstay_jobs_reports_total", "Reports of workers by answer.", ["state"])
 wait_seconds = Histogram(
     "mainstay_jobs_wait_seconds",

@@ -75,7 +75,13 @@ class Permits:
         self._hands: dict[Rate, _Hand] = {}
         self._wanted: dict[Rate, int] = {}
         self._not_before: dict[Rate, float] = {}
+        self._lent = False
         self._problem = ""
+
+    def lend(self) -> dict[Rate, int]:
+        """Return how many starts are permitted; until `note` or `forget` none is given back."""
+        self._lent = True
+        return self.in_hand()
 
     def in_hand(self) -> dict[Rate, int]:
         """Return how many starts are permitted."""
@@ -92,12 +98,14 @@ class Permits:
             if rate in self._hands:
                 self._hands[rate].permits -= permits
         self._wanted = dict(wanting)
-        if wanting:
+        self._lent = False
+        if wanting or self._hands:
             self._signal.set()
 
     def forget(self) -> None:
         """Count all permits as used: nobody knows whether those of the last claim are."""
         self._hands.clear()
+        self._lent = False
 
     async def run(self) -> None:
         """Ask and give back for ever."""
@@ -106,7 +114,7 @@ class Permits:
             await self.run_once()
 
     def _pause(self) -> float:
-        times = [hand.until for hand in self._hands.values()]
+        times = [] if self._lent else [hand.until for hand in self._hands.values()]
         times += [self._not_before.get(rate, 0.0) for rate in self._wanted]
         return max(min(times, default=math.inf) - self._clock(), 0.0)
 
@@ -118,7 +126,8 @@ class Permits:
         if due:
             await self._ask({rate: self._wanted.pop(rate) for rate in due})
         for rate, hand in list(self._hands.items()):
-            if hand.permits <= 0 or hand.until <= now:
+            # A claim may come in between, and use what it is lent.
+            if not self._lent and (hand.permits <= 0 or hand.until <= now):
                 del self._hands[rate]
                 await self._give_back(rate, hand)
 

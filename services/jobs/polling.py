@@ -24,6 +24,8 @@ from shared.rpc.call import Tenant
 
 SHORTEST_WAIT = 0.2
 LONGEST_WAIT = 30.0
+LONGEST_SHARE = 0.5
+"""Of the lease, which runs while a poll waits: half of it is left for the way and the next call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ class Polling:
                 await self._sessions.receive(stream, Heartbeat(tokens=hello.in_flight))
             if jobs:
                 stream.grant(jobs)
-            wait = min(max(within, SHORTEST_WAIT), LONGEST_WAIT) if jobs else 0.0
+            longest = min(LONGEST_WAIT, welcome.lease * LONGEST_SHARE)
+            wait = min(max(within, SHORTEST_WAIT), longest) if jobs else 0.0
             taken, directives = await _collect(stream, wait)
         finally:
             self._sessions.leave(stream)

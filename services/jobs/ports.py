@@ -25,11 +25,23 @@ from shared.rpc.call import Tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShedJob:
+    """A job that had to give way to newer ones in a full queue."""
+
+    job_id: JobId
+    function: str
+    tenant: Tenant
+    request_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """What became of calls, one outcome for each in their order, and what has changed by them."""
 
     outcomes: tuple[tuple[AcceptedEvent, ...] | MainstayError, ...]
     change: Change
+    shed: tuple[ShedJob, ...] = ()
 
 
 class EventStore(Protocol):

@@ -19,10 +19,11 @@ from services.jobs.event import NewCall, NewEvent
 from services.jobs.function import FunctionDefinition
 from services.jobs.job import EventId, Failure, JobId
 from services.jobs.overflow import Excess, Fullness
+from services.jobs.ports import ShedJob
 from services.jobs.postgres_functions import find_functions, functions_for_events
 from services.jobs.starting import NewJob
 from services.jobs.states import JobState
-from services.jobs.waiting import Done, EndedChild, ends_of, event_result
+from services.jobs.waiting import Done, EndedChild, ends_of, event_done
 from shared.postgres.pool import Connection
 from shared.postgres.queries import load_queries
 from shared.rpc.call import Tenant
@@ -212,9 +213,9 @@ async def fold(connection: Connection, jobs: Collection[NewJob]) -> None:
 
 async def shed(
     connection: Connection, tenant: Tenant, excess: Mapping[str, Excess]
-) -> tuple[list[JobId], list[Done]]:
+) -> tuple[list[ShedJob], list[Done]]:
     """Make room in queues; returns the jobs that gave way, and which waits end by that."""
-    gone: list[JobId] = []
+    gone: list[ShedJob] = []
     children = []
     for function, much in sorted(excess.items()):
         rows = await connection.fetch(
@@ -226,9 +227,19 @@ async def shed(
             much.max_age,
             SHED.message,
         )
-        gone += [row["job_id"] for row in rows]
+        gone += [_shed_job(row, tenant, function) for row in rows]
         children += [_ended_child(row) for row in rows if row["parent_job_id"] is not None]
     return gone, ends_of(children)
+
+
+def _shed_job(row: Mapping[str, Any], tenant: Tenant, function: str) -> ShedJob:
+    return ShedJob(
+        job_id=row["job_id"],
+        function=function,
+        tenant=tenant,
+        request_id=row["request_id"],
+        traceparent=row["traceparent"],
+    )
 
 
 def _ended_child(row: Mapping[str, Any]) -> EndedChild:
@@ -262,6 +273,5 @@ async def ended_waits(
     done = []
     for row in rows:
         event = wanted[row["position"] - 1]
-        result = event_result(event.event_id, event.name, event.data)
-        done.append(Done(job_id=row["job_id"], key=row["key"], result=result))
+        done.append(event_done(row["job_id"], row["key"], event.event_id, event.name, event.data))
     return done

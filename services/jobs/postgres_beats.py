@@ -36,7 +36,7 @@ async def hear(
     held = {Token(job_id=row["job_id"], epoch=row["epoch"]): row for row in rows}
     expected = {each.token for each in beat.tokens}
     forgotten = [
-        token.job_id
+        token
         for token, row in held.items()
         if row["settled"] and token not in expected and token.job_id not in undelivered
     ]

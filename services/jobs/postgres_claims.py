@@ -16,7 +16,7 @@ from services.jobs.job import Assignment, JobId, SessionId
 from services.jobs.ports import Claimed
 from services.jobs.postgres_lanes import FoundLane, LaneFinder, Look, count_caps
 from services.jobs.postgres_turns import close_leases, find_undoable, lock_leases
-from services.jobs.reports import STEP_OVERHEAD
+from services.jobs.reports import STEP_OVERHEAD, WAIT_OVERHEAD
 from shared.postgres.pool import Connection, Postgres
 from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS
@@ -100,8 +100,16 @@ async def _plan(
     permits: Mapping[Rate, int],
 ) -> _Plan:
     lanes = {found.waiting.lane: found for found in look.lanes}
-    permitted = [found for found in look.lanes if found.rate is None or permits.get(found.rate, 0)]
-    budgets: Budgets = {**await count_caps(connection, permitted), **dict(permits.items())}
+    permitted = [
+        found
+        for found in look.lanes
+        if found.rate is None or found.begun is not None or permits.get(found.rate, 0)
+    ]
+    budgets: Budgets = {
+        **await count_caps(connection, permitted),
+        **dict(permits.items()),
+        **{found.begun: found.begun_jobs for found in permitted if found.begun is not None},
+    }
     able = startable(openings, [found.waiting for found in permitted], budgets)
     return _Plan(
         look=look,
@@ -121,8 +129,9 @@ def _wanting(
         if found.rate is not None:
             lane, terms = found.waiting.lane, found.terms
             room = sum(opening.room for opening in openings if opening.serves(lane))
+            starting = found.ready - found.begun_jobs
             wanting[found.rate] += min(
-                found.ready, room, terms.concurrency or room, terms.key_limit or room
+                starting, room, terms.concurrency or room, terms.key_limit or room
             )
     return {
         rate: jobs - permits.get(rate, 0)
@@ -164,6 +173,7 @@ async def _assign(connection: Connection, plan: _Plan) -> list[Row]:
         MAX_BYTES,
         STEP_OVERHEAD,
         TIMEOUT_GRACE,
+        WAIT_OVERHEAD,
     )
     return rows
 
@@ -243,7 +253,9 @@ def _more(plan: _Plan, rows: Sequence[Row]) -> bool:
         for number, allotment in enumerate(plan.allotments, 1)
     )
     cut = bool(rows) and rows[0]["cut"]
-    return filled or cut or plan.look.behind or (plan.look.full and bool(rows))
+    # Where jobs went on, those that start come next.
+    begun = any(plan.lanes[plan.allotments[number - 1].lane].begun for number in found)
+    return filled or cut or begun or plan.look.behind or (plan.look.full and bool(rows))
 
 
 def _served(allotments: Sequence[Allotment], rows: Sequence[Row]) -> dict[Lane, int]:
@@ -254,7 +266,7 @@ def _served(allotments: Sequence[Allotment], rows: Sequence[Row]) -> dict[Lane, 
 def _spent(plan: _Plan, served: Mapping[Lane, int]) -> dict[Rate, int]:
     spent: Counter[Rate] = Counter()
     for lane, jobs in served.items():
-        rate = plan.lanes[lane].rate
-        if rate is not None:
-            spent[rate] += jobs
+        found = plan.lanes[lane]
+        if found.rate is not None and found.begun is None:
+            spent[found.rate] += jobs
     return dict(spent)

@@ -16,7 +16,7 @@ from services.jobs import postgres_accepting as accepting
 from services.jobs.acceptance import Acceptance, questions
 from services.jobs.event import AcceptedEvent, NewCall
 from services.jobs.job import JobId
-from services.jobs.ports import Stored
+from services.jobs.ports import ShedJob, Stored
 from services.jobs.postgres_accepting import OvertakenError
 from services.jobs.postgres_functions import find_functions
 from services.jobs.postgres_starting import insert_jobs
@@ -85,8 +85,8 @@ class _Work:
         known, stale = await accepting.answer(connection, self._tenant, asked)
         acceptance = Acceptance(functions, known, self._new_job_id)
         outcomes = tuple([_taken(acceptance, call) for call in self._calls])
-        change = await self._write(connection, acceptance, stale)
-        self._stored = Stored(outcomes=outcomes, change=change)
+        change, shed = await self._write(connection, acceptance, stale)
+        self._stored = Stored(outcomes=outcomes, change=change, shed=shed)
         return self._stored
 
     async def _has_committed(self, connection: Connection) -> bool:
@@ -99,9 +99,9 @@ class _Work:
 
     async def _write(
         self, connection: Connection, acceptance: Acceptance, stale: Sequence[JobId]
-    ) -> Change:
+    ) -> tuple[Change, tuple[ShedJob, ...]]:
         if not acceptance.events:
-            return Change()
+            return Change(), ()
         tenant = self._tenant
         await accepting.write_keys(connection, tenant, acceptance, stale)
         jobs = list(acceptance.jobs.values())
@@ -117,11 +117,12 @@ class _Work:
         delays = [job.delay for job in jobs if job.delay > 0]
         # One that was held up for long enough is due, and delayed until it is promoted.
         delays += [job.delay for job in acceptance.folded.values()]
-        return Change(
-            jobs=moved.jobs.union(acceptance.folded, shed),
+        change = Change(
+            jobs=moved.jobs.union(acceptance.folded, (job.job_id for job in shed)),
             work=bool(moved.woken) or any(job.delay <= 0 for job in jobs),
             due_in=min(delays, default=None),
         )
+        return change, tuple(shed)
 
 
 def _taken(acceptance: Acceptance, call: NewCall) -> tuple[AcceptedEvent, ...] | MainstayError:

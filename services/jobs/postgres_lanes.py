@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from services.jobs.caps import Budgets, Cap, Rate, rate_of
+from services.jobs.caps import Begun, Budgets, Cap, Rate, rate_of
 from services.jobs.dealing import Lane, Opening, Waiting
 from services.jobs.function import VersionPolicy
 from shared.postgres.pool import Connection
@@ -43,12 +43,22 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundLane:
-    """A lane in which something waits; `rate` is what a start has to be asked for, `ready` jobs."""
+    """A lane in which something waits.
+
+    Attributes:
+        rate: What its starts have to be asked for; None for nothing.
+        ready: Jobs in it, where it has a rate.
+        begun: Those of them that go on and are first. While there are some, only they are given
+            out: a start has to be asked for, they do not.
+
+    """
 
     waiting: Waiting
     terms: Terms
     rate: Rate | None
     ready: int
+    begun: Begun | None = None
+    begun_jobs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +131,14 @@ class LaneFinder:
         }
         self._tenants |= full
         found = Counter((row["function"], row["tenant"], row["version"]) for row in rows)
+        last: dict[tuple[str, str, str], str] = {}
         for row in rows:
-            queue = row["function"], row["tenant"]
-            if found[*queue, row["version"]] >= self._max_lanes and row["key"] is not None:
-                self._keys[queue] = max(self._keys.get(queue, ""), row["key"])
+            queue = row["function"], row["tenant"], row["version"]
+            if found[queue] >= self._max_lanes and row["key"] is not None:
+                last[queue] = max(last.get(queue, ""), row["key"])
+        for (function, tenant, _), key in last.items():
+            # Of its versions the one that came least far, or keys of that one would be left out.
+            self._keys[function, tenant] = min(self._keys.get((function, tenant), key), key)
         return bool(full)
 
 
@@ -153,17 +167,20 @@ def _lane(row: Row) -> FoundLane:
     rate = None
     if row["rate_endpoint"]:
         rate = rate_of(row["rate_endpoint"], row["rate_subject"], tenant=tenant, key=key)
+    lane = Lane(function, tenant, row["version"], key)
+    begun = Begun(function, tenant, row["version"], key) if row["begun"] else None
     budgets = [
         *([Cap(terms.owner, function)] if terms.concurrency else ()),
         *([Cap(tenant, function, key)] if terms.key_limit else ()),
-        *([rate] if rate else ()),
+        *([begun] if begun else [rate] if rate else ()),
     ]
-    lane = Lane(function, tenant, row["version"], key)
     return FoundLane(
         waiting=Waiting(lane=lane, rank=row["rank"], budgets=tuple(budgets)),
         terms=terms,
         rate=rate,
         ready=row["ready"] or 0,
+        begun=begun,
+        begun_jobs=row["begun"] or 0,
     )
 
 
@@ -190,12 +207,18 @@ async def count_caps(connection: Connection, lanes: Collection[FoundLane]) -> Bu
     running = {Cap(row["tenant"], row["function"], row["key"]): row["running"] for row in counted}
     budgets: Budgets = {}
     for lane in capped:
-        limit = limits[lane.terms.owner, lane.waiting.lane.function]
+        limit = limits.get((lane.terms.owner, lane.waiting.lane.function))
         for cap in lane.waiting.budgets:
             if isinstance(cap, Cap):
-                allowed = limit["concurrency" if cap.key is None else "key_limit"] or _ANY
-                budgets[cap] = allowed - running.get(cap, 0)
+                budgets[cap] = _allowed(limit, cap) - running.get(cap, 0)
     return budgets
+
+
+def _allowed(limit: Row | None, cap: Cap) -> int:
+    if limit is None:
+        # Removed since it was found: the next look finds what holds then.
+        return 0
+    return limit["concurrency" if cap.key is None else "key_limit"] or _ANY
 
 
 def _columns(lanes: Collection[Lane]) -> tuple[list[str], list[str], list[str]]:

@@ -15,7 +15,7 @@ from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS, Tenant
 
 _QUERIES = load_queries("services.jobs", "sql/queues.sql")
-_FIRST = UUID(int=0)
+_FIRST = SessionId(UUID(int=0))
 
 
 class PostgresQueues:
@@ -50,14 +50,12 @@ class PostgresQueues:
         return await self._postgres.run(tenant, work)
 
     async def workers(
-        self, tenant: Tenant, after: tuple[str, str] | None, limit: int
+        self, tenant: Tenant, after: tuple[str, SessionId] | None, limit: int
     ) -> Sequence[ConnectedWorker]:
         """Return workers that serve a tenant."""
-        name, session_id = after or ("", str(_FIRST))
+        name, session_id = after or ("", _FIRST)
         async with self._postgres.transaction(ALL_TENANTS) as connection:
-            rows = await connection.fetch(
-                _QUERIES["list_workers"], tenant, name, UUID(session_id), limit
-            )
+            rows = await connection.fetch(_QUERIES["list_workers"], tenant, name, session_id, limit)
         return [_worker(row) for row in rows]
 
     async def functions(

@@ -13,7 +13,7 @@ from services.jobs.postgres_turns import (
     lock_leases,
     write_turns,
 )
-from services.jobs.postgres_waits import find_ancestors, find_waiting
+from services.jobs.postgres_waits import find_ancestors
 from services.jobs.reports import (
     Completed,
     News,
@@ -66,11 +66,12 @@ async def _lock(connection: Connection, session_id: SessionId, reports: Sequence
     leases = await lock_leases(connection, session_id, news.keys())
     held = {lease.job_id: lease for lease in leases}
     ours = {job_id: each for job_id, each in news.items() if job_id in held}
+    finished, waiting = await _steps(connection, ours)
     return Held(
         leases=leases,
-        finished=await _finished(connection, ours),
+        finished=finished,
         closed=await _closed(connection, session_id, news.keys() - held.keys()),
-        waiting=await _waiting(connection, ours),
+        waiting=waiting,
         compensations=await _compensations(connection, held, ours),
         ancestors=await _ancestors(connection, ours),
         functions=await _functions(connection, held, ours),
@@ -90,15 +91,13 @@ def _by_job(reports: Iterable[Report]) -> _News:
     return news
 
 
-def _keys(news: _News, *, waits_only: bool = False) -> dict[JobId, set[str]]:
+def _keys(news: _News) -> dict[JobId, set[str]]:
     """Return the keys of steps that reports name."""
     found: dict[JobId, set[str]] = defaultdict(set)
     for job_id, some in news.items():
         for each in some:
             match each:
-                case StepCompleted(key=key) if not waits_only:
-                    found[job_id].add(key)
-                case WaitBegun(key=key):
+                case StepCompleted(key=key) | WaitBegun(key=key):
                     found[job_id].add(key)
                 case Suspended(keys=keys):
                     found[job_id].update(keys)
@@ -110,24 +109,22 @@ def _without_nul(texts: Iterable[str]) -> set[str]:
     return {text for text in texts if "\0" not in text}
 
 
-async def _finished(connection: Connection, news: _News) -> dict[JobId, set[str]]:
-    """Return which of the reported steps are stored."""
-    named = _keys(news)
-    if not named:
-        return {}
-    # Not all keys of a job: with many steps, each report would cost more than the one before.
-    keys = list(set[str]().union(*named.values()))
-    found: dict[JobId, set[str]] = defaultdict(set)
-    for row in await connection.fetch(_QUERIES["find_finished_steps"], list(named), keys):
-        found[row["job_id"]].add(row["key"])
-    return found
+_Steps = dict[JobId, set[str]]
 
 
-async def _waiting(connection: Connection, news: _News) -> dict[JobId, set[str]]:
-    named = _keys(news, waits_only=True)
-    if not named:
-        return {}
-    return await find_waiting(connection, named, set[str]().union(*named.values()))
+async def _steps(connection: Connection, news: _News) -> tuple[_Steps, _Steps]:
+    """Return which of the reported steps have finished, and which wait or have waited."""
+    finished: _Steps = defaultdict(set)
+    waiting: _Steps = defaultdict(set)
+    if named := _keys(news):
+        # Not all keys of a job: with many steps, each report would cost more than the one before.
+        keys = list(set[str]().union(*named.values()))
+        for row in await connection.fetch(_QUERIES["find_steps"], list(named), keys):
+            if row["finished"]:
+                finished[row["job_id"]].add(row["key"])
+            if row["waits"]:
+                waiting[row["job_id"]].add(row["key"])
+    return finished, waiting
 
 
 async def _closed(

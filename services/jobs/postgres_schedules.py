@@ -1,7 +1,7 @@
 """Schedules in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from mainstay.errors import ConflictError
@@ -12,6 +12,7 @@ from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS, Tenant
 
 _QUERIES = load_queries("services.jobs", "sql/schedules.sql")
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PostgresSchedules:
@@ -83,10 +84,11 @@ class PostgresSchedules:
 
         return await self._postgres.run(tenant, work)
 
-    async def due(self, limit: int) -> DueSchedules:
-        """Return those whose tick has come."""
+    async def due(self, limit: int, after: Schedule | None) -> DueSchedules:
+        """Return those whose tick has come, by that tick; behind one of them."""
+        place = (after.next_time, after.tenant, after.draft.name) if after else (_FIRST, "", "")
         async with self._postgres.transaction(ALL_TENANTS) as connection:
-            rows = await connection.fetch(_QUERIES["due_schedules"], limit)
+            rows = await connection.fetch(_QUERIES["due_schedules"], limit, *place)
             next_in = await connection.fetchval(_QUERIES["next_schedule"])
         return DueSchedules(
             schedules=tuple(_schedule(row) for row in rows),

@@ -1,7 +1,6 @@
 """Sessions of workers in PostgreSQL."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
 
 from services.jobs.endings import Ending
 from services.jobs.frames import Heartbeat, HeldToken, Hello
@@ -48,8 +47,9 @@ class PostgresSessions:
                 return OpenedSession(
                     session_id=new_id, stream=stream, resumed=False, lost=lost, endings=()
                 )
-            leases = await self._leases(connection, hello.resume, lease)
-            unknown = [t.job_id for t in leases if t not in _tokens(hello.in_flight)]
+            leases = await self._leases(connection, hello.resume)
+            known = _tokens(hello.in_flight)
+            unknown = [token for token in leases if token not in known]
             return OpenedSession(
                 session_id=hello.resume,
                 stream=stream,
@@ -103,12 +103,10 @@ class PostgresSessions:
 
         return await self._postgres.run(tenant, work)
 
-    async def _leases(
-        self, connection: Connection, session_id: SessionId, lease: float
-    ) -> dict[Token, bool]:
-        """Return what a session has, and of each whether it has had it for a whole lease."""
-        rows = await connection.fetch(_QUERIES["held_leases"], session_id, interval_of(lease))
-        return {Token(job_id=row["job_id"], epoch=row["epoch"]): row["settled"] for row in rows}
+    async def _leases(self, connection: Connection, session_id: SessionId) -> set[Token]:
+        """Return what a session has."""
+        rows = await connection.fetch(_QUERIES["held_leases"], session_id)
+        return {Token(job_id=row["job_id"], epoch=row["epoch"]) for row in rows}
 
     async def touch(self, tenant: Tenant, session_id: SessionId, *, lease: float) -> bool:
         """Count the lease from now."""
@@ -139,9 +137,7 @@ class PostgresSessions:
         """Put back jobs that never reached the worker, unless they are in other hands by now."""
 
         async def work(connection: Connection) -> list[Ending]:
-            leases = await self._leases(connection, session_id, 0)
-            held = [token.job_id for token in tokens if token in leases]
-            return list(await release_leases(connection, session_id, held))
+            return list(await release_leases(connection, session_id, tokens))
 
         return await self._postgres.run(tenant, work)
 
@@ -156,5 +152,5 @@ def _tokens(held: Collection[HeldToken]) -> set[Token]:
     return {each.token for each in held if each.token is not None}
 
 
-def _lost(held: Collection[HeldToken], leases: Mapping[Token, Any]) -> tuple[bytes, ...]:
+def _lost(held: Collection[HeldToken], leases: Collection[Token]) -> tuple[bytes, ...]:
     return tuple(each.raw for each in held if each.token is None or each.token not in leases)

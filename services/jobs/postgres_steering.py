@@ -11,7 +11,7 @@ from services.jobs.postgres_turns import find_undoable
 from services.jobs.postgres_waits import after_ends, finish_waits
 from services.jobs.states import JobState
 from services.jobs.steering_ports import MAX_SIGNALS, Cancelled, Chosen, Signalled
-from services.jobs.waiting import Done, EndedChild
+from services.jobs.waiting import EndedChild, signal_done
 from shared.postgres.pool import Connection, Postgres
 from shared.postgres.queries import load_queries
 from shared.rpc.call import Tenant
@@ -57,8 +57,7 @@ class PostgresSteering:
                 return Signalled(state=found and JobState(found))
             key = await connection.fetchval(_QUERIES["find_signal_wait"], job_id, name)
             if key is not None:
-                done = Done(job_id=job_id, key=key, result=f'{{"data":{data}}}')
-                moved = await finish_waits(connection, [done])
+                moved = await finish_waits(connection, [signal_done(job_id, key, data)])
                 return Signalled(
                     state=JobState(found), waiting=-1, jobs=moved.jobs, work=bool(moved.woken)
                 )

@@ -9,6 +9,7 @@ from services.jobs.job import Compensation, Failure, JobId, Progress, SessionId
 from services.jobs.postgres_waits import Begun, after_ends, begin_waits, take_signals
 from services.jobs.reports import Completed, Report
 from services.jobs.states import JobState
+from services.jobs.token import Token
 from services.jobs.turn import Turn
 from services.jobs.turn_rows import archive_columns, lease_from, progress_columns, put_back_columns
 from services.jobs.waiting import EndedChild, Invoke, Moved
@@ -146,12 +147,14 @@ def _child_from(row: Mapping[str, Any]) -> EndedChild:
 
 
 async def release_leases(
-    connection: Connection, session_id: SessionId, job_ids: Collection[JobId]
+    connection: Connection, session_id: SessionId, tokens: Collection[Token]
 ) -> tuple[Ending, ...]:
-    """Put back jobs of a session as if they had not been assigned."""
-    if not job_ids:
+    """Put back jobs of a session as if they had not been assigned, unless in later turns."""
+    if not tokens:
         return ()
-    leases = await lock_leases(connection, session_id, job_ids)
+    turns = {token.job_id: token.epoch for token in tokens}
+    locked = await lock_leases(connection, session_id, turns.keys())
+    leases = [lease for lease in locked if lease.epoch == turns[lease.job_id]]
     undoable = await find_undoable(connection, [lease.job_id for lease in leases])
     ended = tuple(endings.released(lease, undoable=lease.job_id in undoable) for lease in leases)
     await close_leases(connection, ended)

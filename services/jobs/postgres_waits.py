@@ -1,6 +1,5 @@
 """Steps that wait, in PostgreSQL: how they begin, and how they end."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import orjson
 from services.jobs.function import FunctionDefinition
 from services.jobs.job import JobId
 from services.jobs.postgres_rows import interval_of
+from services.jobs.reports import MAX_STEPS_BYTES, STEP_OVERHEAD, WAIT_OVERHEAD
 from services.jobs.starting import key_of
 from services.jobs.waiting import (
     Done,
@@ -21,7 +21,7 @@ from services.jobs.waiting import (
     Waited,
     ends_of,
     limit_of,
-    signal_result,
+    signal_done,
 )
 from shared.postgres.pool import Connection
 from shared.postgres.queries import load_queries
@@ -39,16 +39,6 @@ class Begun:
     key: str
     wait: Waited
     child: FunctionDefinition | None
-
-
-async def find_waiting(
-    connection: Connection, job_ids: Collection[JobId], keys: Collection[str]
-) -> dict[JobId, set[str]]:
-    """Return which of the keys are those of steps that wait."""
-    found: dict[JobId, set[str]] = defaultdict(set)
-    for row in await connection.fetch(_QUERIES["find_waiting"], list(job_ids), list(keys)):
-        found[row["job_id"]].add(row["key"])
-    return found
 
 
 async def find_ancestors(
@@ -90,10 +80,7 @@ async def take_signals(connection: Connection, begun: Sequence[Begun]) -> Moved:
     )
     return await finish_waits(
         connection,
-        [
-            Done(job_id=row["job_id"], key=row["key"], result=signal_result(row["data"]))
-            for row in rows
-        ],
+        [signal_done(row["job_id"], row["key"], row["data"]) for row in rows],
     )
 
 
@@ -145,11 +132,17 @@ async def finish_waits(connection: Connection, done: Sequence[Done]) -> Moved:
     """
     if not done:
         return Moved()
+    job_ids = [each.job_id for each in done]
+    await connection.execute(_QUERIES["lock_jobs"], job_ids)
     rows = await connection.fetch(
         _QUERIES["finish_waits"],
-        [each.job_id for each in done],
+        job_ids,
         [each.key for each in done],
         [each.result for each in done],
+        [each.result if each.reduced is None else each.reduced for each in done],
+        MAX_STEPS_BYTES,
+        STEP_OVERHEAD,
+        WAIT_OVERHEAD,
     )
     return Moved(
         jobs=frozenset(row["job_id"] for row in rows),

@@ -81,7 +81,7 @@ class QueueStore(Protocol):
         ...
 
     async def workers(
-        self, tenant: Tenant, after: tuple[str, str] | None, limit: int
+        self, tenant: Tenant, after: tuple[str, SessionId] | None, limit: int
     ) -> Sequence[ConnectedWorker]:
         """Return workers that serve a tenant by name and session id, after such a pair."""
         ...
@@ -138,7 +138,7 @@ class Queues:
         return await self._store.list(tenant, after, limit)
 
     async def workers(
-        self, tenant: Tenant, after: tuple[str, str] | None, limit: int
+        self, tenant: Tenant, after: tuple[str, SessionId] | None, limit: int
     ) -> Sequence[ConnectedWorker]:
         """Return connected workers by name, after one."""
         return await self._store.workers(tenant, after, limit)

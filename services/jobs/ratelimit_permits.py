@@ -4,8 +4,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import structlog
+
 from mainstay.channel import Channel
 from mainstay.context import request
+from mainstay.errors import NotFoundError, PreconditionError, ValidationError
 from mainstay.ratelimit.client import RateLimitClient
 from mainstay.ratelimit.results import Act, Decision, DenialReason
 from services.jobs.caps import Rate
@@ -19,6 +22,8 @@ NEVER = 30.0
 """Wait where waiting does not help; the policy may change."""
 OVERTAKEN = 0.05
 """Wait where somebody else was faster."""
+
+log = structlog.get_logger()
 
 
 class RateLimitPermits:
@@ -73,9 +78,15 @@ class RateLimitPermits:
             )
         return granted
 
-    async def _look(self, rate: Rate) -> Decision:
+    async def _look(self, rate: Rate) -> Decision | None:
+        """Return what a check would be told; None for a rate that the service does not judge."""
         async with self._places:
-            return await self._limits.peek(rate.subject, rate.endpoint)
+            try:
+                return await self._limits.peek(rate.subject, rate.endpoint)
+            except (ValidationError, NotFoundError, PreconditionError) as error:
+                # It must not hold up the others, which may be those of other tenants.
+                log.warning("rate_refused", endpoint=rate.endpoint, error=error.message)
+                return None
 
     async def give_back(self, rate: Rate, permits: int) -> None:
         """Take back permits that were not used; raises MainstayError."""
@@ -89,14 +100,16 @@ def _acts(costs: Mapping[Rate, int]) -> Iterable[Act]:
     ]
 
 
-def _there(decision: Decision) -> int:
+def _there(decision: Decision | None) -> int:
     """Return how many permits there are; any number where nothing limits them."""
-    if not decision.allowed:
+    if decision is None or not decision.allowed:
         return 0
     return ANY if decision.remaining is None else max(decision.remaining, 1)
 
 
-def _retry_after(decision: Decision) -> float:
+def _retry_after(decision: Decision | None) -> float:
+    if decision is None:
+        return NEVER
     if decision.retry_after is not None:
         return decision.retry_after
     return NEVER if decision.reason is DenialReason.COST_ABOVE_LIMIT else WITHOUT_COUNTERS

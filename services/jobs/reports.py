@@ -15,6 +15,8 @@ MAX_RESULT_BYTES = 1024 * 1024
 # every gRPC library takes as the largest message unless told otherwise.
 MAX_STEPS_BYTES = 2_621_440
 STEP_OVERHEAD = 64
+WAIT_OVERHEAD = 256
+"""What a step that waits counts for: as much as is kept of its result in any case."""
 MAX_STEP_KEY = 200
 MAX_PARTIAL_BYTES = 64 * 1024
 MAX_SUSPENDED_KEYS = 1_000
@@ -54,7 +56,7 @@ class WaitBegun:
     @property
     def size(self) -> int:
         """Return what it counts towards the bound on a job's steps before it has a result."""
-        return len(self.key.encode()) + STEP_OVERHEAD
+        return len(self.key.encode()) + WAIT_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,8 @@ class ScheduleStore(Protocol):
         """Remove one; returns whether there was one that can be removed."""
         ...
 
-    async def due(self, limit: int) -> DueSchedules:
-        """Return those whose tick has come, of all tenants."""
+    async def due(self, limit: int, after: Schedule | None) -> DueSchedules:
+        """Return those whose tick has come, of all tenants, by that tick; behind one of them."""
         ...
 
     async def advance(

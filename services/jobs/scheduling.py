@@ -1,13 +1,14 @@
 """Schedules as operators put them, and the ticks that start jobs."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import structlog
 
 from mainstay.errors import MainstayError, NotFoundError, ValidationError
 from services.jobs import metrics
 from services.jobs.event import EventDraft, JobDraft, Origin
+from services.jobs.function import NAME
 from services.jobs.intake import EventIntake
 from services.jobs.schedule import Schedule, ScheduleDraft, data_at, due, next_tick
 from services.jobs.schedule_ports import ScheduleStore
@@ -43,11 +44,7 @@ class Scheduling:
         Raises ValidationError, and NotFoundError for an event or function that is not known.
         """
         if wrong := draft.mistakes():
-            first = min(wrong)
-            raise ValidationError(
-                f"the schedule is not valid: {first} {wrong[first]}",
-                fields={f"schedule.{field}": right for field, right in wrong.items()},
-            )
+            raise _invalid(wrong)
         # What its ticks are to send is tried now: a mistake is told to the one who can correct it.
         await self._check(origin, draft)
         schedule = await self._store.put(origin.tenant, draft)
@@ -57,11 +54,17 @@ class Scheduling:
 
     async def _check(self, origin: Origin, draft: ScheduleDraft) -> None:
         # Any tick does: they are all filled in alike.
-        data = data_at(draft, next_tick(draft, datetime.fromtimestamp(0).astimezone()))
-        if draft.event:
-            await self._intake.check_event(origin.tenant, draft.event, data)
-        else:
-            await self._intake.check_function(origin.tenant, draft.function)
+        data = data_at(draft, next_tick(draft, datetime.fromtimestamp(0, UTC)))
+        try:
+            if draft.event:
+                await self._intake.check_event(origin.tenant, draft.event, data)
+            else:
+                await self._intake.check_job(origin.tenant, draft.function, data)
+        except ValidationError as error:
+            # Of all that can be wrong with a call, a schedule only brings the payload.
+            raise _invalid(
+                {f"data_json{field.partition('data')[2]}": r for field, r in error.fields.items()}
+            ) from error
 
     async def list(self, tenant: Tenant, after: str, limit: int) -> Sequence[Schedule]:
         """Return schedules by name, after a name."""
@@ -69,7 +72,8 @@ class Scheduling:
 
     async def pause(self, tenant: Tenant, name: str, *, paused: bool) -> Schedule:
         """Stop a schedule or let it go on; raises NotFoundError."""
-        schedule = await self._store.pause(tenant, name, paused=paused)
+        known = NAME.fullmatch(name)
+        schedule = await self._store.pause(tenant, name, paused=paused) if known else None
         if schedule is None:
             raise _not_found(name)
         self._signal.set()
@@ -77,7 +81,7 @@ class Scheduling:
 
     async def delete(self, tenant: Tenant, name: str) -> None:
         """Remove a schedule; raises NotFoundError, also for one of the service's own."""
-        if not await self._store.delete(tenant, name):
+        if not (NAME.fullmatch(name) and await self._store.delete(tenant, name)):
             raise _not_found(name)
 
     async def run(self) -> None:
@@ -92,16 +96,18 @@ class Scheduling:
 
     async def run_once(self) -> float:
         """Let what is due take place; returns the seconds until there may be more."""
-        found = await self._store.due(BATCH)
         put_off = False
-        for schedule in found.schedules:
-            if found.now is not None:
+        found = await self._store.due(BATCH, None)
+        while found.schedules and found.now is not None:
+            for schedule in found.schedules:
                 put_off |= not await self._tick(schedule, found.now)
+            # Those that are put off stay due: the others are behind them.
+            found = await self._store.due(BATCH, found.schedules[-1])
         if put_off:
             return PAUSE_AFTER_ERROR
-        if found.schedules:
-            return 0.0
-        return LONGEST_PAUSE if found.next_in is None else min(found.next_in, LONGEST_PAUSE)
+        if found.next_in is None:
+            return LONGEST_PAUSE
+        return min(max(found.next_in, 0.0), LONGEST_PAUSE)
 
     async def _tick(self, schedule: Schedule, now: datetime) -> bool:
         """Let a schedule's ticks take place; returns False when they have to be tried again."""
@@ -153,6 +159,14 @@ class Scheduling:
             tick=_told(tick),
             request_id=origin.request_id,
         )
+
+
+def _invalid(wrong: Mapping[str, str]) -> ValidationError:
+    first = min(wrong)
+    return ValidationError(
+        f"the schedule is not valid: {first} {wrong[first]}",
+        fields={f"schedule.{field}": right for field, right in wrong.items()},
+    )
 
 
 def _told(moment: datetime | None) -> str:

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from services.jobs.schemas import EventSchema, EventSchemas, compiled
+from services.jobs.schemas import EventSchema, EventSchemas, can_be_put, compiled
 from shared.rpc.call import Tenant
 
 FRESH = 0.5
@@ -160,7 +160,8 @@ class SchemaBook:
         self, tenant: Tenant, name: str, after: Version, limit: int
     ) -> list[StoredSchema]:
         """Return contracts by name and version, after one of them; of one event, or of all."""
-        stored = await self._store.list(tenant, name, after, limit)
+        may_be = not name or can_be_put(name, 0)
+        stored = await self._store.list(tenant, name, after, limit) if may_be else []
         in_files = [
             StoredSchema(name=each.name, version=each.version, text=each.text, built_in=True)
             for each in self._files.every()
@@ -197,8 +198,9 @@ class SchemaBook:
         asked = [
             WantedSchema(name=name, version=version, known=self._known(tenant, name, version))
             for name, version in wanted
+            if can_be_put(name, version)
         ]
-        stored = await self._store.find(tenant, asked)
+        stored = await self._store.find(tenant, asked) if asked else {}
         for each in stored.values():
             if each.text is not None:
                 self._compile(tenant, each.name, each.version, each.text)

@@ -13,6 +13,8 @@ from services.jobs.schema_book import SchemaBook, SchemaStore, StoredSchema
 from services.jobs.schema_changes import breaking_changes
 from services.jobs.schemas import (
     DIALECT,
+    MAX_NAME,
+    MAX_VERSION,
     NAME,
     NAME_KEYWORD,
     VERSION_KEYWORD,
@@ -23,8 +25,6 @@ from services.jobs.schemas import (
 from shared.rpc.call import Tenant
 
 MAX_SCHEMA_BYTES = 256 * 1024
-MAX_NAME = 100
-MAX_VERSION = 2**31 - 1
 _MAX_TOLD = 10
 
 log = structlog.get_logger()

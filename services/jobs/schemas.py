@@ -18,11 +18,18 @@ from mainstay.errors import ConfigurationError
 
 NAME_KEYWORD = "x-mainstay-event"
 VERSION_KEYWORD = "x-mainstay-version"
+MAX_NAME = 100
+MAX_VERSION = 2**31 - 1
 MAX_MISTAKES = 20
 """How many mistakes of one payload are told; the rest follow once these are corrected."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = re.compile(r"[a-z][a-z0-9_-]*(?:[/.][a-z][a-z0-9_-]*)*")
+
+
+def can_be_put(name: str, version: int) -> bool:
+    """Return whether a call can have put a contract of this name and version, or the newest, 0."""
+    return len(name) <= MAX_NAME and bool(NAME.fullmatch(name)) and 0 <= version <= MAX_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

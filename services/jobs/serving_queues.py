@@ -1,14 +1,17 @@
 """Queues, functions, workers, and why a job does not run: parse, call, format."""
 
+from uuid import UUID
+
 from mainstay.errors import ValidationError
 from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as pb
 from services.jobs import formatting, parsing
 from services.jobs.explaining import Hindrance, HindranceKind
 from services.jobs.function_formatting import function_message
+from services.jobs.job import SessionId
 from services.jobs.queues import ConnectedWorker, Queue, Queues
 from services.jobs.wire_times import duration, timestamp
-from shared.pages import page_key, page_size, page_token
+from shared.pages import forged, page_key, page_size, page_token
 from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
@@ -61,7 +64,7 @@ class QueueMethods:
     ) -> pb.ListWorkersResponse:
         size = page_size(request.page_size)
         key = page_key(request.page_token, str, str)
-        after = (str(key[0]), str(key[1])) if key else None
+        after = (str(key[0]), _session_id(str(key[1]))) if key else None
         found = await self.queues.workers(current_call().tenant, after, size + 1)
         token = ""
         if len(found) > size:
@@ -108,6 +111,13 @@ class QueueMethods:
             estimated_start_time=timestamp(found.estimated_start),
             summary=found.summary,
         )
+
+
+def _session_id(text: str) -> SessionId:
+    try:
+        return SessionId(UUID(text))
+    except ValueError as error:
+        raise forged() from error
 
 
 def _hindrance(hindrance: Hindrance) -> pb.Hindrance:

@@ -4,7 +4,7 @@ from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as pb
 from services.jobs.schema_book import SchemaBook, StoredSchema
 from services.jobs.schema_putting import SchemaDraft, SchemaPutting
-from services.jobs.schemas import EventSchema
+from services.jobs.schemas import MAX_VERSION, EventSchema
 from shared import pages
 from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
@@ -39,6 +39,8 @@ class SchemaMethods:
         size = pages.page_size(request.page_size)
         key = pages.page_key(request.page_token, str, int)
         after = (str(key[0]), int(key[1])) if key else ("", 0)
+        if not 0 <= after[1] <= MAX_VERSION:
+            raise pages.forged()
         found = await self.schema_book.list(current_call().tenant, request.name, after, size + 1)
         page, more = found[:size], found[size:]
         token = pages.page_token((page[-1].name, page[-1].version)) if more else ""

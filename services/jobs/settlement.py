@@ -50,7 +50,7 @@ class Held:
         leases: The session's.
         finished: The finished steps among those that reports name.
         closed: The turns of this session that have ended, of jobs without a lease.
-        waiting: The steps that wait among those that reports name.
+        waiting: The steps that wait, or have waited, among those that reports name.
         compensations: Steps that can be undone or were, of jobs that may be rolled back now.
         ancestors: The functions that led to a job, its own last, of jobs that invoke others.
         functions: Those that reports name, by tenant and name.

@@ -1,9 +1,9 @@
 """The life of a job: its states, every legal move between them, and what decides a move.
 
-QUEUED         set when the job is accepted, or a worker gives back the first attempt;
-               a claim moves it to RUNNING.
+QUEUED         set when the job is accepted, or a worker gives back the first attempt before any
+               step; a claim moves it to RUNNING.
 RUNNING        set by the claim; the worker's last report, or its loss, moves it on.
-RETRYING       set when an attempt failed and there are more, the worker was lost, a later attempt
+RETRYING       set when an attempt failed and there are more, the worker was lost, another attempt
                was given back, or somebody retries a dead letter; a claim moves it to RUNNING once
                it is due.
 WAITING        set when all that is left to do is to wait; once something has come it is ready, and
@@ -49,7 +49,7 @@ _OVER = frozenset(
 # The trigger `legal_transition` in sql/migrations and the constraint `move_is_legal` of the history
 # hold the same arrows; a test compares them.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    # One that was given back may have finished steps to undo.
+    # One that a replica of version 1 gave back may have finished steps to undo.
     JobState.QUEUED: frozenset(
         {
             JobState.RUNNING,
@@ -123,9 +123,12 @@ def after_failure(attempts: Attempts, *, permanent: bool) -> JobState:
     return JobState.RETRYING
 
 
-def after_release(attempts: Attempts) -> JobState:
-    """Return where a job goes that was given back; the attempt does not count as begun."""
-    return JobState.QUEUED if attempts.begun == 1 else JobState.RETRYING
+def after_release(attempts: Attempts, *, steps: bool) -> JobState:
+    """Return where a job goes that was given back; the attempt does not count as begun.
+
+    One with `steps`, finished or waiting, has begun all the same, with the version that it has.
+    """
+    return JobState.QUEUED if attempts.begun == 1 and not steps else JobState.RETRYING
 
 
 def after_crash(attempts: Attempts, *, max_crashes: int) -> JobState:

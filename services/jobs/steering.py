@@ -36,7 +36,9 @@ class Steering:
         )
         if cancelled is None:
             job = await self._get(tenant, job_id)
-            raise job_over(job, "cannot be cancelled any more")
+            if not _was_asked(job, rollback=rollback):
+                raise job_over(job, "cannot be cancelled any more")
+            return job
         log.info(
             "job_cancelled",
             job_id=str(job_id),
@@ -100,3 +102,9 @@ class Steering:
         if job is None:
             raise job_not_found(tenant, job_id)
         return job
+
+
+def _was_asked(job: Job, *, rollback: bool) -> bool:
+    """Return whether the wish is one that was heard before: its answer may have been lost."""
+    asked = job.cancellation
+    return asked is not None and (asked.rollback or not rollback)

@@ -28,7 +28,7 @@ class Turn:
 
     Attributes:
         finished: Of the keys that reports name, those of finished steps.
-        waiting: Of the keys that reports name, those of steps that wait.
+        waiting: Of the keys that reports name, those of steps that wait, or have waited.
         compensations: Steps that can be undone or were, by key, where that may matter.
         ancestors: The functions that led to the job, its own last, where that may matter.
         functions: Those that the job's tenant can invoke, by name, of those that reports name.
@@ -58,7 +58,7 @@ class Turn:
         """Return whether the step that is reported was reported before; what is stored stays."""
         match news:
             case StepCompleted(key=key):
-                return key in self.finished
+                return key in self.finished and key not in self.waiting
             case WaitBegun(key=key):
                 return key in self.finished or key in self.waiting
             case StepCompensated(key=key):
@@ -76,17 +76,24 @@ class Turn:
 
     def _misplaced(self, news: News | None) -> str:
         match news:
+            case StepCompleted(key=key) if key in self.waiting:
+                return f"step_completed.key: {key[:200]!r} is a step that waits; use another key"
             case WaitBegun(wait=Invoke(function=function)):
-                if function not in self.functions:
-                    name = function[:100]
-                    return f"wait_begun.invoke.function: no worker has declared {name!r}"
-                return mistake_in_lineage(function, self.ancestors)
+                return self._invocation_mistake(function)
             case Suspended(keys=keys):
                 odd = [key for key in keys if key not in self.waiting and key not in self.finished]
                 return f"suspended.keys: {odd[0][:200]!r} has not begun to wait" if odd else ""
             case StepCompensated(key=key) if key not in self.compensations:
                 return f"step_compensated.key: {key[:200]!r} is not a step that can be undone"
         return ""
+
+    def _invocation_mistake(self, function: str) -> str:
+        if self.lease.cancelled:
+            # Nobody would end what it started after those that it had invoked were ended.
+            return "wait_begun.invoke: the job is to end and cannot start others"
+        if function not in self.functions:
+            return f"wait_begun.invoke.function: no worker has declared {function[:100]!r}"
+        return mistake_in_lineage(function, self.ancestors)
 
     def apply(self, news: News | None, sequence: int, random: float) -> None:
         """Take in a report that is new and has no mistake; `random` is from 0 to 1."""
@@ -122,7 +129,8 @@ class Turn:
         return endings.succeeded(self.lease, result, sequence=sequence)
 
     def _stopped(self, news: News | None, sequence: int, random: float) -> Ending:
-        lease, undoable = self.lease, bool(self.to_undo)
+        lease = replace(self.lease, steps_bytes=self.steps_bytes)
+        undoable = bool(self.to_undo)
         match news:
             case Failed(failure=failure, retry_after=wait):
                 return endings.failed(

@@ -1,7 +1,7 @@
 """Steps that wait: for what, until when, and what comes of it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,11 +162,17 @@ def mistake_in_lineage(function: str, ancestors: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A wait that is over: `key` names the step, `result` is JSON text."""
+    """A wait that is over: `key` names the step, `result` is JSON text.
+
+    Attributes:
+        reduced: What is kept of the result where it would be too large; None for all of it.
+
+    """
 
     job_id: JobId
     key: str
     result: str
+    reduced: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,33 +199,40 @@ NOTHING = "null"
 """The result of a sleep, and of a wait for something that did not come in time."""
 
 
-def event_result(event_id: EventId, name: str, data: str) -> str:
-    """Return the result of a wait for an event; `data` is JSON text."""
-    return _json({"event_id": str(event_id), "name": name, "data": orjson.Fragment(data)})
+def event_done(job_id: JobId, key: str, event_id: EventId, name: str, data: str) -> Done:
+    """Return the end of a wait for an event; `data` is JSON text."""
+    facts = {"event_id": str(event_id), "name": name}
+    return _done(job_id, key, facts, {"data": orjson.Fragment(data)})
 
 
-def signal_result(data: str) -> str:
-    """Return the result of a wait for a signal; `data` is JSON text."""
-    return _json({"data": orjson.Fragment(data)})
+def signal_done(job_id: JobId, key: str, data: str) -> Done:
+    """Return the end of a wait for a signal; `data` is JSON text."""
+    return _done(job_id, key, {}, {"data": orjson.Fragment(data)})
 
 
 def ends_of(children: Iterable[EndedChild]) -> list[Done]:
     """Return what the ends of jobs are to the steps that wait for them."""
-    return [
-        Done(job_id=child.parent, key=child.parent_key, result=_child_result(child))
-        for child in children
-    ]
+    return [_child_done(child) for child in children]
 
 
-def _child_result(child: EndedChild) -> str:
+def _child_done(child: EndedChild) -> Done:
     failure = child.failure
-    return _json(
-        {
-            "job_id": str(child.job_id),
-            "state": child.state.value,
-            "result": None if child.result is None else orjson.Fragment(child.result),
-            "failure": failure and {"kind": failure.kind, "message": failure.message},
-        }
+    outcome = {
+        "result": None if child.result is None else orjson.Fragment(child.result),
+        "failure": failure and {"kind": failure.kind, "message": failure.message},
+    }
+    facts = {"job_id": str(child.job_id), "state": child.state.value}
+    return _done(child.parent, child.parent_key, facts, outcome)
+
+
+def _done(
+    job_id: JobId, key: str, facts: Mapping[str, str], contents: Mapping[str, object]
+) -> Done:
+    return Done(
+        job_id=job_id,
+        key=key,
+        result=_json({**facts, **contents}),
+        reduced=_json({**facts, "too_large": True}),
     )
 
 

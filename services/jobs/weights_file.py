@@ -37,8 +37,18 @@ class WeightsFile(PolicyWatch[Weights]):
     def __init__(
         self, path: Path, *, report: Callable[[str | None], None] = lambda _: None
     ) -> None:
-        """Load the file; raises ConfigurationError when it is not fit to begin with."""
-        super().__init__(path, what=WHAT, parse=parse_weights, broken=policy_broken, report=report)
+        """Load the file; raises ConfigurationError when it is not fit to begin with.
+
+        Without a file all tenants weigh the same, until there is one.
+        """
+        super().__init__(
+            path,
+            what=WHAT,
+            parse=parse_weights,
+            broken=policy_broken,
+            report=report,
+            without=Weights(),
+        )
 
     def of(self, tenant: str) -> float:
         """Return the weight of a tenant."""

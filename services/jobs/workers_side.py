@@ -42,7 +42,7 @@ def serve_workers(
     timed = PostgresTimers(postgres, random.random)
     timers = Timers(
         store=timed,
-        rescue=PostgresRescue(postgres),
+        rescue=PostgresRescue(postgres, random.random),
         wakeups=wakeups,
         tempo=Tempo(max_crashes=settings.jobs_max_crashes, grace=settings.jobs_resume_window),
         clock=time.monotonic,

@@ -77,6 +77,7 @@ def running(number: int, *, epoch: int = 1, until: float = 2.0) -> tuple[Record,
     entries = [
         line(What.TURN, epoch, 1.0, "", job),
         line(What.BEGIN, epoch, 1.0, None, job),
+        line(What.END, epoch, until, "a", job),
         line(What.GOT, epoch, until, "a", job),
         line(What.LEFT, epoch, until, None, job),
     ]

@@ -17,7 +17,7 @@ Difficulty = Literal["easy", "medium", "hard"]
 class QuizRequest:
     """The payload of `quiz/generation.requested`.
 
-    `requested_by` is a subject of limits, such as `user:42`: rate, plan and budget are that user's.
+    `requested_by` is a subject of limits, such as `user:42`: it is that user's AI budget that pays.
     """
 
     quiz_id: str
@@ -93,7 +93,6 @@ def register(worker: Worker, writer: QuizWriter) -> None:
         "generate-quiz",
         on="quiz/generation.requested",
         retries=4,
-        rate_limit=RateLimit(endpoint="quiz_generation", subject="/requested_by"),
         idempotency="/quiz_id",
     )
     async def generate_quiz(job: JobContext, request: QuizRequest) -> Quiz:
@@ -119,7 +118,13 @@ def register(worker: Worker, writer: QuizWriter) -> None:
             },
         )
 
-    @worker.function(WRITE_CHAPTER, retries=5, concurrency=8)
+    # Nobody may keep the model to themselves: each user has a rate of calls.
+    @worker.function(
+        WRITE_CHAPTER,
+        retries=5,
+        concurrency=8,
+        rate_limit=RateLimit(endpoint="ai_chat", subject="/requested_by"),
+    )
     async def write_chapter(job: JobContext, request: ChapterRequest) -> list[str]:
         """Ask the model; one that is busy says when the next attempt may begin."""
         return await job.step.run("questions", writer.questions, request, timeout=120)

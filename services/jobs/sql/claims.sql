@@ -18,7 +18,11 @@ WITH due AS (
 ready AS (
     INSERT INTO jobs.ready (job_id, function, tenant, key, version, rank, bytes, ready_time)
     SELECT
-        j.job_id, j.function, j.tenant, j.key, j.pin, jobs.rank(due.ready_time, j.priority),
+        j.job_id, j.function, j.tenant, j.key, j.pin,
+        CASE
+            WHEN j.state = 'rolling_back' THEN jobs.rank_begun(due.ready_time, j.priority)
+            ELSE jobs.rank(due.ready_time, j.priority)
+        END,
         j.bytes, due.ready_time
     FROM due
     CROSS JOIN LATERAL (SELECT * FROM jobs.jobs AS j WHERE j.job_id = due.job_id OFFSET 0) AS j
@@ -58,7 +62,7 @@ LIMIT 1
 -- that workers have, in $6 by function in $7, from the key in $11 on for the tenant in $10 of the
 -- function in $9. Lanes whose cap is reached are passed over, and so are paused ones.
 -- Of what is held back by a cap there is a row without a lane. $12 bounds the count of ready jobs
--- where a rate has to be asked for.
+-- where a rate has to be asked for; those that have `begun` go on without.
 WITH running AS MATERIALIZED (
     SELECT counted.*, EXISTS (
         SELECT FROM jobs.functions AS f WHERE f.tenant = counted.tenant AND f.name = counted.function
@@ -85,7 +89,17 @@ SELECT
                 AND r.version = lane.version AND r.key = lane.key
             LIMIT $12
         ) AS counted
-    ) END AS ready
+    ) END AS ready,
+    CASE WHEN f.rate_endpoint <> '' THEN (
+        SELECT count(*)
+        FROM (
+            SELECT
+            FROM jobs.ready AS r
+            WHERE r.function = queue.function AND r.tenant = queue.tenant
+                AND r.version = lane.version AND r.key = lane.key AND r.rank < 0
+            LIMIT $12
+        ) AS counted
+    ) END AS begun
 FROM (
     SELECT wanted.function, wanted.tenant, 0 AS number
     FROM unnest($1::text[], $2::text[]) AS wanted (function, tenant)
@@ -247,7 +261,8 @@ CROSS JOIN LATERAL (
 -- go to the seats in $10, which count from 1: the sessions in $11 with the stream in $12 and the
 -- version of the code in $13. A session that has ended, or goes on over a newer stream, gets nothing:
 -- it is among `gone`, and its jobs stay ready. No more is taken once the payloads have $14 bytes;
--- `cut` tells so. $15 is what a step counts for beside its text, $16 the grace after a timeout.
+-- `cut` tells so. $15 is what a step counts for beside its text, $16 the grace after a timeout, $17
+-- what a step that waits counts for.
 WITH seat AS MATERIALIZED (
     SELECT o.number, o.session_id, o.version, s.worker
     FROM unnest($11::uuid[], $12::bigint[], $13::text[])
@@ -329,9 +344,16 @@ filled AS (
             array_agg(kind ORDER BY number) AS kinds,
             array_agg(result::text ORDER BY number) AS results,
             array_agg(key ORDER BY number DESC) FILTER (WHERE compensation = 1) AS undo,
-            coalesce(sum(octet_length(key) + octet_length(result::text) + $15), 0) AS steps_bytes
+            coalesce(sum(octet_length(key) + octet_length(result::text) + $15), 0) + coalesce(
+                (
+                    SELECT sum(octet_length(w.key) + $17)
+                    FROM jobs.waits AS w
+                    WHERE w.job_id = b.job_id AND b.epoch > 1
+                ),
+                0
+            ) AS steps_bytes
         FROM jobs.steps
-        WHERE steps.job_id = b.job_id AND b.left_state <> 'queued'
+        WHERE steps.job_id = b.job_id AND b.epoch > 1
     ) AS m
 ),
 leased AS (

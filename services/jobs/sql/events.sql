@@ -75,15 +75,18 @@ CROSS JOIN LATERAL (
 ) AS known
 
 -- name: lock_pending
--- Of jobs that events would be folded into, returns those that still wait. One that is just being
--- made ready, or cancelled, no longer does: to wait for that could end in a deadlock.
+-- Of jobs that events would be folded into, returns those that still wait for their first attempt. One
+-- that is just being made ready, or cancelled, no longer does: to wait for that could end in a deadlock.
 SELECT waiting.job_id
 FROM unnest($1::uuid[]) AS wanted (job_id)
 CROSS JOIN LATERAL (
     SELECT d.job_id FROM jobs.delayed AS d WHERE d.job_id = wanted.job_id FOR UPDATE SKIP LOCKED
 ) AS waiting
 CROSS JOIN LATERAL (
-    SELECT j.job_id FROM jobs.jobs AS j WHERE j.job_id = waiting.job_id FOR UPDATE SKIP LOCKED
+    SELECT j.job_id
+    FROM jobs.jobs AS j
+    WHERE j.job_id = waiting.job_id AND j.state = 'queued'
+    FOR UPDATE SKIP LOCKED
 ) AS job
 
 -- name: claim_debounces
@@ -247,13 +250,13 @@ ended AS (
         ready_time = NULL,
         end_time = now()
     WHERE j.job_id = ANY (ARRAY(SELECT job_id FROM locked))
-    RETURNING j.job_id, j.request_id, j.parent_job_id, j.parent_key
+    RETURNING j.job_id, j.request_id, j.traceparent, j.parent_job_id, j.parent_key
 ),
 kept AS (
     INSERT INTO jobs.dead_letters (job_id, tenant, function, failure_kind)
     SELECT job_id, $1, $2, 'Shed' FROM ended ORDER BY job_id
 )
-SELECT job_id, request_id, parent_job_id, parent_key FROM ended ORDER BY job_id
+SELECT job_id, request_id, traceparent, parent_job_id, parent_key FROM ended ORDER BY job_id
 
 -- name: match_waits
 -- Returns the steps that wait for one of these events, each with the first that it fits.

@@ -82,7 +82,9 @@ parked AS (
     GROUP BY j.function
 ),
 buried AS (
-    SELECT function, count(*) AS jobs
+    SELECT
+        function, count(*) AS jobs,
+        count(*) FILTER (WHERE end_time > now() - interval '1 minute') AS recent
     FROM jobs.dead_letters
     WHERE tenant = $1
     GROUP BY function
@@ -91,6 +93,8 @@ over AS (
     SELECT function, count(*) AS jobs
     FROM jobs.history
     WHERE tenant = $1 AND end_time > now() - interval '1 minute' AND function = ANY ($2)
+        -- Those had ended before, as dead letters.
+        AND state <> 'discarded'
     GROUP BY function
 )
 SELECT
@@ -106,7 +110,7 @@ SELECT
         WHERE q.tenant IN ($1, '*') AND q.name = wanted.name AND q.paused
     ) AS paused,
     coalesce(born.jobs, 0) / 60.0::float8 AS accepted_rate,
-    coalesce(over.jobs, 0) / 60.0::float8 AS ended_rate,
+    (coalesce(over.jobs, 0) + coalesce(buried.recent, 0)) / 60.0::float8 AS ended_rate,
     (
         SELECT count(*) FROM jobs.sessions AS s
         WHERE s.tenant IN ($1, '*') AND s.functions @> ARRAY[wanted.name]

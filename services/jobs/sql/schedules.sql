@@ -20,7 +20,8 @@ RETURNING tenant, name, cron, time_zone, event, function, data::text, catch_up, 
     next_time, last_time
 
 -- name: keep_schedule
--- Creates one of the service's own; one that is there keeps its times while its cron is the same.
+-- Creates one of the service's own; one that is there keeps its times while it means the same, and
+-- stays paused.
 INSERT INTO jobs.schedules AS known (
     tenant, name, cron, time_zone, event, function, data, catch_up, paused, system, next_time
 )
@@ -31,7 +32,7 @@ SET cron = excluded.cron,
     function = excluded.function,
     data = excluded.data,
     catch_up = excluded.catch_up,
-    next_time = excluded.next_time
+    next_time = CASE WHEN NOT known.paused THEN excluded.next_time END
 WHERE (known.cron, known.time_zone, known.function, known.data::text, known.catch_up)
     IS DISTINCT FROM
     (excluded.cron, excluded.time_zone, excluded.function, excluded.data::text, excluded.catch_up)
@@ -66,12 +67,13 @@ RETURNING tenant, name, cron, time_zone, event, function, data::text, catch_up, 
 DELETE FROM jobs.schedules WHERE tenant = $1 AND name = $2 AND NOT system RETURNING name
 
 -- name: due_schedules
--- Returns up to $1 schedules whose tick has come, with the database's clock.
+-- Returns up to $1 schedules whose tick has come, with the database's clock, behind the tick, tenant and
+-- name in $2, $3 and $4.
 SELECT tenant, name, cron, time_zone, event, function, data::text, catch_up, paused, system,
     next_time, last_time, now() AS now
 FROM jobs.schedules
-WHERE next_time <= now()
-ORDER BY next_time
+WHERE next_time <= now() AND (next_time, tenant, name) > ($2::timestamptz, $3::text, $4::text)
+ORDER BY next_time, tenant, name
 LIMIT $1
 
 -- name: next_schedule

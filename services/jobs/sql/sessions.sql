@@ -39,7 +39,7 @@ SET lease_expire_time = least(lease_expire_time, now() + $4::interval)
 WHERE tenant = $1 AND session_id = $2 AND stream = $3
 
 -- name: held_leases
--- Returns what a session has; `settled` is what it has had for longer than $2.
-SELECT job_id, epoch, create_time < now() - $2::interval AS settled
+-- Returns what a session has.
+SELECT job_id, epoch
 FROM jobs.leases
 WHERE session_id = $1

@@ -167,9 +167,10 @@ SET state = 'rolling_back',
 WHERE job_id = ANY ($1::uuid[])
 
 -- name: queue_jobs
--- Makes jobs ready whose records say so.
+-- Makes jobs ready to be undone whose records say so.
 INSERT INTO jobs.ready (job_id, function, tenant, key, version, rank, bytes, ready_time)
-SELECT job_id, function, tenant, key, pin, jobs.rank(ready_time, priority), bytes, ready_time
+SELECT
+    job_id, function, tenant, key, pin, jobs.rank_begun(ready_time, priority), bytes, ready_time
 FROM jobs.jobs
 WHERE job_id = ANY ($1::uuid[])
 ORDER BY job_id

@@ -57,9 +57,15 @@ CROSS JOIN LATERAL (
 ) AS h
 WHERE h.closed_session = $1
 
--- name: find_finished_steps
--- Returns which of the keys in $2 are those of steps that jobs have finished.
-SELECT job_id, key FROM jobs.steps WHERE job_id = ANY ($1::uuid[]) AND key = ANY ($2::text[])
+-- name: find_steps
+-- Returns which of the keys in $2 are those of steps that jobs have finished, or that wait.
+SELECT job_id, key, true AS finished, kind <> 'run' AS waits
+FROM jobs.steps
+WHERE job_id = ANY ($1::uuid[]) AND key = ANY ($2::text[])
+UNION ALL
+SELECT job_id, key, false, true
+FROM jobs.waits
+WHERE job_id = ANY ($1::uuid[]) AND key = ANY ($2::text[])
 
 -- name: find_undoable
 -- Returns the jobs that have steps to undo.
@@ -361,7 +367,13 @@ delayed AS (
 ),
 readied AS (
     INSERT INTO jobs.ready (job_id, function, tenant, key, version, rank, bytes, ready_time)
-    SELECT job_id, function, tenant, key, pin, jobs.rank(ready_time, priority), bytes, ready_time
+    SELECT
+        job_id, function, tenant, key, pin,
+        CASE
+            WHEN state IN ('waiting', 'rolling_back') THEN jobs.rank_begun(ready_time, priority)
+            ELSE jobs.rank(ready_time, priority)
+        END,
+        bytes, ready_time
     FROM closed
     WHERE ready_time IS NOT NULL AND wait <= 0
     ORDER BY job_id

@@ -1,58 +1,97 @@
 -- Steps that wait. Whoever changes what a job waits for holds the lock of the job's row.
 
+-- name: lock_jobs
+-- Locks jobs in one order for everybody. One of which a claim has the row is in a worker's hands after
+-- it, one that is being suspended is parked: what counts is what stands there once the locks are held.
+SELECT FROM jobs.jobs WHERE job_id = ANY ($1::uuid[]) ORDER BY job_id FOR UPDATE
+
 -- name: finish_waits
--- Ends waits with their results, which become finished steps, and makes the jobs ready that were
--- parked for them. Returns the jobs that it changed. Waits that are gone are passed over.
+-- Ends waits of locked jobs with their results, which become finished steps, and makes the jobs ready
+-- that were parked for them. Returns the jobs that it changed. Waits that are gone are passed over.
+-- Of a result that would take a job's steps beyond $5 bytes, what is in $4 is kept. $6 is what a step
+-- counts for beside its text, and $7 what a wait does: in its lease, or counted here.
 WITH done AS (
     SELECT DISTINCT ON (d.job_id, d.key) d.*
-    FROM unnest($1::uuid[], $2::text[], $3::text[])
-        WITH ORDINALITY AS d (job_id, key, result, position)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+        WITH ORDINALITY AS d (job_id, key, result, reduced, position)
     ORDER BY d.job_id, d.key, d.position
 ),
--- In one order for everybody. A job of which a claim has the row is in a worker's hands after it,
--- one that is being suspended is parked: what counts is what stands there once the lock is held.
-locked AS MATERIALIZED (
-    SELECT job_id, state = 'waiting' AND ready_time IS NULL AS parked
-    FROM jobs.jobs
-    WHERE job_id = ANY ($1::uuid[])
-    ORDER BY job_id
-    FOR UPDATE
+job AS MATERIALIZED (
+    SELECT
+        j.job_id, j.state = 'waiting' AND j.ready_time IS NULL AS parked,
+        $5::bigint - coalesce(
+            (SELECT l.steps_bytes FROM jobs.leases AS l WHERE l.job_id = j.job_id),
+            coalesce(
+                (
+                    SELECT sum(octet_length(s.key) + octet_length(s.result::text) + $6::int)
+                    FROM jobs.steps AS s
+                    WHERE s.job_id = j.job_id
+                ),
+                0
+            ) + coalesce(
+                (
+                    SELECT sum(octet_length(w.key) + $7::int)
+                    FROM jobs.waits AS w
+                    WHERE w.job_id = j.job_id
+                ),
+                0
+            )
+        ) AS room
+    FROM jobs.jobs AS j
+    WHERE j.job_id = ANY ($1::uuid[])
 ),
 over AS (
     DELETE FROM jobs.waits AS w
-    USING done, locked
+    USING done, job
     WHERE w.job_id = done.job_id
         AND w.key = done.key
-        AND locked.job_id = w.job_id
+        AND job.job_id = w.job_id
         AND w.job_id = ANY ($1::uuid[])
-    RETURNING w.job_id, w.tenant, w.key, w.kind, w.attempt, done.result, done.position, locked.parked
+    RETURNING
+        w.job_id, w.tenant, w.key, w.kind, w.attempt, done.result, done.reduced, done.position,
+        greatest(octet_length(done.result) + $6 - $7, 0) AS more, job.room, job.parked
+),
+kept AS (
+    SELECT
+        job_id, tenant, key, kind, attempt, position, parked,
+        CASE
+            WHEN more = 0 OR sum(more) OVER (PARTITION BY job_id ORDER BY position) <= room
+            THEN result
+            ELSE reduced
+        END AS result
+    FROM over
 ),
 finished AS (
     INSERT INTO jobs.steps (job_id, tenant, key, kind, result, attempt)
-    SELECT job_id, tenant, key, kind, result::json, attempt FROM over ORDER BY position
+    SELECT job_id, tenant, key, kind, result::json, attempt FROM kept ORDER BY position
     ON CONFLICT (job_id, key) DO NOTHING
+),
+counted AS (
+    UPDATE jobs.leases AS l
+    SET steps_bytes = l.steps_bytes + k.bytes
+    FROM (
+        SELECT job_id, sum(octet_length(result) + $6 - $7) AS bytes FROM kept GROUP BY job_id
+    ) AS k
+    WHERE l.job_id = k.job_id AND l.job_id = ANY ($1::uuid[])
 ),
 woken AS (
     UPDATE jobs.jobs AS j
     SET revision = j.revision + 1,
-        ready_time = CASE WHEN o.parked THEN now() ELSE j.ready_time END
-    FROM (SELECT DISTINCT job_id, parked FROM over) AS o
-    WHERE j.job_id = o.job_id AND j.job_id = ANY ($1::uuid[])
+        ready_time = CASE WHEN k.parked THEN now() ELSE j.ready_time END
+    FROM (SELECT DISTINCT job_id, parked FROM kept) AS k
+    WHERE j.job_id = k.job_id AND j.job_id = ANY ($1::uuid[])
     RETURNING
-        j.job_id, j.function, j.tenant, j.key, j.pin, j.priority, j.bytes, j.ready_time, o.parked
+        j.job_id, j.function, j.tenant, j.key, j.pin, j.priority, j.bytes, j.ready_time, k.parked
 ),
 readied AS (
     INSERT INTO jobs.ready (job_id, function, tenant, key, version, rank, bytes, ready_time)
-    SELECT job_id, function, tenant, key, pin, jobs.rank(ready_time, priority), bytes, ready_time
+    SELECT
+        job_id, function, tenant, key, pin, jobs.rank_begun(ready_time, priority), bytes, ready_time
     FROM woken
     WHERE parked
     ORDER BY job_id
 )
 SELECT job_id, parked AS woken FROM woken
-
--- name: find_waiting
--- Returns which of the keys in $2 are those of steps that wait.
-SELECT job_id, key FROM jobs.waits WHERE job_id = ANY ($1::uuid[]) AND key = ANY ($2::text[])
 
 -- name: find_ancestors
 -- Returns the functions that led to jobs, their own last.

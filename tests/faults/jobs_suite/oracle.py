@@ -29,6 +29,8 @@ class Violation:
 
 
 Facts = Iterable[str]
+MAX_CRASHES = 5
+"""The default of the service: so many workers lost, and a job is taken for poison."""
 
 LOST = "no acknowledged job is lost"
 TWICE = "nothing is accepted twice"
@@ -91,12 +93,13 @@ class _Turns:
     def held(self, job: Record, epoch: int) -> tuple[float, float] | None:
         """Return from when until when the turn provably held its job, if that can be known.
 
-        Until the end of the function, when that ended the job; otherwise until the last step that
-        it ran and that was acknowledged: after that another worker may have had the job.
+        Until the end of the function, when that ended the job; otherwise until the end of the last
+        step that it ran and that was then acknowledged. Not until the acknowledgement: a worker may
+        have been frozen before it came to read that.
         """
         lines = self.lines[job.job_id, epoch]
-        ran = {line.step for line in lines if line.what is What.BEGIN}
-        sure = [line.at for line in lines if line.what is What.GOT and line.step in ran]
+        got = {line.step for line in lines if line.what is What.GOT}
+        sure = [line.at for line in lines if line.what is What.END and line.step in got]
         if epoch == job.epoch and job.state is JobState.SUCCEEDED:
             sure += [line.at for line in lines if line.what is What.LEFT]
         return (lines[0].at, sure[-1]) if sure else None
@@ -206,7 +209,7 @@ def _undone(stored: Stored, entries: Iterable[Entry]) -> Facts:
         if entry.epoch > known:
             yield f"{_name(entry)} was undone in epoch {entry.epoch}, known since {known}"
     for job in _all(stored):
-        if job.function == "saga" and job.state in {JobState.DEAD_LETTERED, JobState.CANCELLED}:
+        if job.function == "saga" and job.state.ended and not _taken_for_poison(job):
             yield from _left_undone(job)
 
 
@@ -234,21 +237,22 @@ def _ends(accepted: Mapping[str, Sent], stored: Stored) -> Facts:
         if job is None or not job.state.ended or job.state is sent.ends:
             continue
         # What should succeed and did not is counted, not forbidden: see `success`.
-        if sent.ends is not JobState.SUCCEEDED:
+        if sent.ends is not JobState.SUCCEEDED and not _taken_for_poison(job):
             yield f"{sent.function} {job_id} ended as {job.state.value}, not {sent.ends.value}"
 
 
 def success(accepted: Mapping[str, Sent], stored: Stored) -> tuple[int, int, Counter[str]]:
-    """Return how many should have succeeded, how many did, and why the others did not."""
-    due = [job_id for job_id, s in accepted.items() if s.ends is JobState.SUCCEEDED]
-    due = [job_id for job_id in due if accepted[job_id].function != BLOCKED]
-    jobs = [stored.records[job_id] for job_id in due if job_id in stored.records]
-    why = Counter(
-        f"{job.function}: {job.state.value} {job.failure_kind}"
-        for job in jobs
-        if job.state is not JobState.SUCCEEDED
-    )
-    return len(due), sum(job.state is JobState.SUCCEEDED for job in jobs), why
+    """Return how many should have succeeded or been undone, how many were, and what else became."""
+    due = {job_id: s for job_id, s in accepted.items() if s.function not in {BLOCKED, "poison"}}
+    jobs = [(stored.records[job_id], s) for job_id, s in due.items() if job_id in stored.records]
+    others = [job for job, sent in jobs if job.state is not sent.ends or _taken_for_poison(job)]
+    why = Counter(f"{job.function}: {job.state.value} {job.failure_kind}" for job in others)
+    return len(due), len(jobs) - len(others), why
+
+
+def _taken_for_poison(job: Record) -> bool:
+    """Tell whether a job was given up because it had lost so many workers."""
+    return job.state is JobState.DEAD_LETTERED and job.crashes >= MAX_CRASHES
 
 
 def _all(stored: Stored) -> Iterable[Record]:

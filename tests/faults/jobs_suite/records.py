@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 _LIVE = """
 SELECT job_id::text, tenant, function, state, (data ->> 'n')::integer AS n, data::text AS data,
     epoch, attempt, crash_count, result::text AS result, failure_kind, parent_job_id::text
-FROM jobs.jobs WHERE function <> 'blocked'
+FROM jobs.jobs WHERE function <> 'blocked' AND function NOT LIKE 'mainstay/%'
 """
 _OVER = _LIVE.replace("jobs.jobs", "jobs.history").replace(
     "parent_job_id::text", "parent_job_id::text, steps::text AS steps"
@@ -41,7 +41,8 @@ SELECT p.job_id::text, p.place FROM (
     UNION ALL SELECT job_id, 'leases' FROM jobs.leases
     UNION ALL SELECT job_id, 'waits' FROM jobs.waits
 ) AS p LEFT JOIN jobs.jobs AS j USING (job_id)
-WHERE j.job_id IS NULL OR j.state = 'dead_lettered'
+-- A dead letter keeps what it waits for, for the case that it is tried again.
+WHERE j.job_id IS NULL OR (j.state = 'dead_lettered' AND p.place <> 'waits')
 """
 
 
@@ -80,7 +81,7 @@ class Stored:
     """Everything that is stored.
 
     Attributes:
-        records: Jobs by id, except for blocked ones.
+        records: Jobs by id, except for blocked ones and those of the service's own maintenance.
         left: Jobs that are not over, in words.
         strays: Rows of the places of jobs without a job that could be there, in words.
         blocked: How many jobs are ready in the queue that is paused.

@@ -65,7 +65,7 @@ def _success(findings: Findings) -> str:
     sent = sum(findings.accepted.values())
     why = ", ".join(f"{count} {reason}" for reason, count in findings.failures.items())
     return _paragraph(
-        f"Of {findings.due:,} jobs that should have succeeded {findings.succeeded:,} did "
+        f"Of {findings.due:,} jobs that should succeed or be undone {findings.succeeded:,} were "
         f"({findings.success:.2%}{'; ' + why if why else ''}). {sent:,} jobs were acknowledged, "
         f"{findings.unanswered} sent without ever an answer. Once all was healed, the last job was "
         f"over after {findings.drained:.1f} s."

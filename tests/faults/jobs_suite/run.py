@@ -88,7 +88,7 @@ class Findings:
 
     @property
     def success(self) -> float:
-        """Return the share of what should have succeeded that did."""
+        """Return the share of what should have succeeded, or been undone, that was."""
         return self.succeeded / self.due if self.due else 0.0
 
     @property

@@ -152,7 +152,8 @@ class UnrulyWorker:
         # A session that was not resumed has its reports fenced off; a first word is no repetition.
         if first.state == pb.ACK_STATE_FENCED:
             raise _FencedError
-        if first.state != pb.ACK_STATE_STORED:
+        # Where the answer to a commit was lost, the service has repeated itself, and says so.
+        if first.state not in {pb.ACK_STATE_STORED, pb.ACK_STATE_DUPLICATE}:
             self.believed.append(f"a first report was answered {pb.AckState.Name(first.state)}")
         self._check(others)
 

@@ -24,10 +24,10 @@ _INSERT = """
 WITH born AS (
     INSERT INTO jobs.jobs (
         job_id, tenant, function, event_id, event_name, data, bytes, key, pin, version, priority,
-        state, attempt, max_attempts, initial_backoff, max_backoff, request_id, traceparent
+        state, attempt, epoch, max_attempts, initial_backoff, max_backoff, request_id, traceparent
     )
     SELECT jobs.uuid_v7(), $2, $1, jobs.uuid_v7(), 'test', '{}', 2, $4, $5, $6, $7,
-        $8, $9, 3, '1 s', '1 s', 'req-1', ''
+        $8, $9::int, $9::int, 3, '1 s', '1 s', 'req-1', ''
     FROM generate_series(1, $3)
     RETURNING *
 )

@@ -291,6 +291,49 @@ class TestRollback:
         assert CANCELLED == (await jobs.cancel(job_id, rollback=True)).state
 
 
+class TestRepeated:
+    async def test_ended(self, service: Service, jobs: Producer, workers: Workers) -> None:
+        """Who did not hear that the job has ended may ask again, and gets the job as it is."""
+        await workers.connect(service.address)
+        job_id = await jobs.start_job()
+
+        first = await jobs.cancel(job_id, reason="a mistake", rollback=True)
+        second = await jobs.cancel(job_id, reason="a mistake", rollback=True)
+
+        assert CANCELLED == first.state
+        assert first == second
+
+    async def test_running(self, service: Service, jobs: Producer, workers: Workers) -> None:
+        """Nor is it an error while the worker complies, or once the job has ended otherwise."""
+        worker = await workers.connect(service.address)
+        job_id = await jobs.start_job()
+        assigned = await worker.take_one()
+
+        first = await jobs.cancel(job_id)
+        second = await jobs.cancel(job_id)
+        await worker.complete(assigned.token)
+        third = await jobs.cancel(job_id)
+
+        assert first == second
+        assert (job_pb2.JOB_STATE_SUCCEEDED, first.cancellation) == (
+            third.state,
+            third.cancellation,
+        )
+
+    async def test_more_than_before(
+        self, service: Service, jobs: Producer, workers: Workers
+    ) -> None:
+        """Who wants steps undone of a job that was cancelled without hears that it is too late."""
+        await workers.connect(service.address)
+        job_id = await jobs.start_job()
+        await jobs.cancel(job_id)
+
+        with pytest.raises(PreconditionError) as caught:
+            await jobs.cancel(job_id, rollback=True)
+
+        assert "JOB_OVER" == caught.value.reason
+
+
 class TestRefused:
     async def test_over(self, service: Service, jobs: Producer, workers: Workers) -> None:
         """A job that is over is not cancelled, and stays what it is."""

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.jobs.caps import Cap
 from services.jobs.function import FunctionDefinition
 from services.jobs.job import Assignment
+from services.jobs.postgres_lanes import LaneFinder, count_caps
 from shared.rpc.call import ALL_TENANTS
 from tests.integration.jobs.claiming import Store, function, job_store
 
@@ -34,6 +36,18 @@ class TestFunction:
         next_one = await store.claim(worker)
 
         assert (2, 0, 1) == tuple(len(each.assignments) for each in (first, nothing, next_one))
+
+    async def test_function_that_is_removed_meanwhile(self, store: Store) -> None:
+        """A function that was removed since it was found starts nothing in this claim."""
+        await store.declare(function(concurrency=2))
+        await store.ready(5)
+        worker = await store.worker()
+        async with store.postgres.transaction(ALL_TENANTS) as connection:
+            look = await LaneFinder().find(connection, [worker], 10)
+            await connection.execute("DELETE FROM jobs.functions")
+            budgets = await count_caps(connection, look.lanes)
+
+        assert {Cap("acme", "f"): 0} == budgets
 
     async def test_told_that_it_is_held(self, store: Store) -> None:
         """What waits for a place is told apart from what is done; nobody looks again in vain."""

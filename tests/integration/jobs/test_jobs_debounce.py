@@ -165,6 +165,25 @@ class TestBounds:
         assert first != second == third
         assert 3600 == pytest.approx(wait_of(await jobs.get(third)), abs=2)
 
+    async def test_a_stale_note_of_a_job_that_is_retried(
+        self, service: Service, jobs: Producer, workers: Workers, database: asyncpg.Connection
+    ) -> None:
+        """A job that has begun keeps its payload, also while it is delayed until its next try."""
+        await workers.connect(service.address, debounced())
+        first = await jobs.start_job(video("one"))
+        # What is left when it began while somebody was just going to fold an event into it.
+        await database.execute(
+            "UPDATE jobs.jobs SET state = 'running', worker = 'w', attempt = 1, ready_time = NULL"
+        )
+        await database.execute(
+            "UPDATE jobs.jobs SET state = 'retrying', worker = NULL, ready_time = now() + '1 h'"
+        )
+
+        second = await jobs.start_job(video("two"))
+
+        assert first != second
+        assert "one" == title_of(await jobs.get(first))
+
 
 class TestAtTheSameMoment:
     async def test_two_replicas(

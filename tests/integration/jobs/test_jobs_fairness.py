@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.jobs.caps import rate_of
 from services.jobs.fairness import Fairness
+from services.jobs.function import RateLimit
 from services.jobs.job import Assignment
 from services.jobs.postgres_lanes import LaneFinder
 from tests.integration.jobs.claiming import Store, function, job_store
@@ -79,6 +81,22 @@ class TestManyTenants:
         begun = await replica.claim_all(worker)
 
         assert 10 == len(begun)
+
+    async def test_versions_with_other_keys(self, store: Store) -> None:
+        """What a look finds of one version does not hide keys of another."""
+        rate = RateLimit(endpoint="mail", subject="/k")
+        await store.declare(function(key_pointer="/k", rate_limit=rate), tenant="*")
+        for key in "mnop":
+            await store.ready(key=key)
+        for key in "cdef":
+            await store.ready(key=key, pin="v1", begun="v1")
+        replica = store.replica(LaneFinder(max_lanes=2))
+        worker = await store.worker(versions={"f": "v1"})
+        permits = {rate_of("mail", "/k", tenant="acme", key="e"): 1}
+
+        claims = [await replica.claim(worker, permits=permits) for _ in range(8)]
+
+        assert 1 == len({job.job_id for claim in claims for job in claim.assignments})
 
     async def test_what_came_before_the_last_look(self, store: Store) -> None:
         """A look that begins behind others' keys is followed by one that begins before them."""

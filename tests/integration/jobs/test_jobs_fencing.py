@@ -1,15 +1,24 @@
 """Late, foreign and repeated writers."""
 
+import asyncio
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
+from services.jobs.job import JobId, SessionId
+from services.jobs.postgres_sessions import PostgresSessions
+from services.jobs.token import Token
+from shared.postgres.pool import Postgres
+from shared.rpc.call import Tenant
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import Producer
 from tests.integration.jobs.raw_worker import RawWorker, Workers, raw_workers, seconds
+from tests.integration.jobs.test_jobs_waits import blocked
 
 STEP: dict[str, Any] = {"step_completed": pb.StepCompleted(key="late", result_json='"late"')}
 PROGRESS = {"progress": pb.ProgressReported(fraction=0.9, message="late")}
@@ -210,3 +219,37 @@ class TestRejectedAgain:
         assert [pb.ACK_STATE_REJECTED, pb.ACK_STATE_DUPLICATE] == [each.state for each in answers]
         assert "not JSON" in answers[0].message
         assert ["good"] == [step.key for step in (await jobs.get(job_id)).steps]
+
+
+class TestLateReturn:
+    async def test_later_turn(
+        self,
+        service: Service,
+        jobs: Producer,
+        workers: Workers,
+        database: asyncpg.Connection,
+        postgres_url: str,
+    ) -> None:
+        """What never reached a worker is not put back once the same session has it again."""
+        worker = await workers.connect(service.address)
+        job_id = JobId(UUID(await jobs.start_job()))
+        await worker.take_one()
+        session_id = SessionId(UUID(bytes=worker.welcome.session))
+        postgres = Postgres(postgres_url)
+        await postgres.start()
+        sessions = PostgresSessions(postgres, lambda: 0.0)
+        undelivered = [Token(job_id=job_id, epoch=1)]
+
+        async with database.transaction():
+            await database.execute("SELECT FROM jobs.jobs WHERE job_id = $1 FOR UPDATE", job_id)
+            giving = asyncio.create_task(
+                sessions.give_back(Tenant("acme"), session_id, undelivered)
+            )
+            await blocked(database)
+            await database.execute("UPDATE jobs.jobs SET epoch = 2 WHERE job_id = $1", job_id)
+            await database.execute("UPDATE jobs.leases SET epoch = 2 WHERE job_id = $1", job_id)
+        given_back = await giving
+        await postgres.close()
+
+        assert [] == given_back
+        assert job_pb2.JOB_STATE_RUNNING == (await jobs.get(str(job_id))).state

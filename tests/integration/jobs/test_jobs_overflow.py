@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from mainstay.errors import MainstayError, QueueFullError
 from mainstay.jobs.v1 import function_pb2, job_pb2
@@ -237,6 +239,23 @@ class TestShedOldest:
         await jobs.send(video())
 
         assert "Shed" == (await watch.next()).failure.kind
+
+    async def test_found_by_its_request(
+        self, service: Service, jobs: Producer, workers: Workers
+    ) -> None:
+        """That a job gave way is logged under the request that it came with, and counted."""
+        name = "process-video"
+        await workers.connect(service.address, bounded(SHED, max_depth=1))
+        before = REGISTRY.get_sample_value("mainstay_jobs_shed_total", {"function": name}) or 0.0
+        job_id = await jobs.start_job(video(), request_id="req-7")
+        with capture_logs() as lines:
+            await jobs.send(video(), request_id="req-8")
+
+        told = [(line["event"], line.get("job_id")) for line in lines if "req-7" in str(line)]
+        assert [("job_shed", job_id)] == told
+        assert before + 1 == REGISTRY.get_sample_value(
+            "mainstay_jobs_shed_total", {"function": name}
+        )
 
 
 class TestSpill:

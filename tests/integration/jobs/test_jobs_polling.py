@@ -1,5 +1,6 @@
 """Workers that keep no stream: jobs by Poll, ends by Report, and the lease in between."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from mainstay.jobs.v1 import worker_service_pb2_grpc as pb_grpc
 from shared.service import Service
 from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import Producer
-from tests.integration.jobs.raw_worker import PATIENCE, function, seconds
+from tests.integration.jobs.raw_worker import PATIENCE, Workers, function, seconds
 
 
 class Poller:
@@ -172,3 +173,60 @@ class TestLease:
 
         assert pb.ACK_STATE_STORED == ack.state
         assert 1 == (await jobs.get(job_id)).attempt
+
+    async def test_long_wait(self, serve_jobs: ServeJobs, produce: Produce) -> None:
+        """A poll does not wait until the lease of the jobs that the worker has is over."""
+        service = await serve_jobs(jobs_session_lease=1.0, jobs_heartbeat_interval=0.4)
+        jobs = await produce(service)
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            poller = Poller(channel)
+            await poller.poll(jobs=0, wait=0)
+            nothing = await poller.poll(wait=30.0)
+            await jobs.start_job()
+            (job,) = (await poller.poll()).jobs
+            await poller.poll(job.token, wait=30.0)
+            (ack,) = (await poller.report(done(job.token))).acks
+
+        assert not nothing.jobs
+        assert pb.ACK_STATE_STORED == ack.state
+
+
+class TestBesideAStream:
+    async def test_moves_on(
+        self, service: Service, jobs: Producer, workers: Workers, poller: Poller
+    ) -> None:
+        """A worker may go on by polls where its stream was, and back: no job is lost."""
+        first = await workers.connect(service.address)
+        await jobs.start_job()
+        taken = await first.take_one()
+        await first.credit(5)
+
+        poller.session = first.welcome.session
+        await poller.poll(taken.token, jobs=0, wait=0)
+        code, _ = await first.end()
+        await jobs.start_job()
+        (polled,) = (await poller.poll(taken.token)).jobs
+        both = [taken.token, polled.token]
+        second = await workers.connect(service.address, resume=poller.session, in_flight=both)
+        acks = [await second.complete(token) for token in both]
+
+        assert grpc.StatusCode.OK == code
+        assert (first.welcome.session, []) == (
+            second.welcome.session,
+            list(second.welcome.lost_tokens),
+        )
+        assert [pb.ACK_STATE_STORED] * 2 == [ack.state for ack in acks]
+
+    async def test_two_polls(self, jobs: Producer, poller: Poller) -> None:
+        """Of two polls of one session the later gets the job, and the other none of it."""
+        await poller.poll(jobs=0, wait=0)
+        waiting = asyncio.create_task(poller.poll(wait=10.0))
+        session = poller.session
+        later = asyncio.create_task(poller.poll(wait=10.0))
+        earlier, _ = await asyncio.wait({waiting, later}, return_when=asyncio.FIRST_COMPLETED)
+        job_id = await jobs.start_job()
+        answers = await asyncio.gather(waiting, later)
+
+        assert [job_id] == [job.job_id for answer in answers for job in answer.jobs]
+        assert [session] * 2 == [answer.welcome.session for answer in answers]
+        assert not [job for task in earlier for job in task.result().jobs]

@@ -6,7 +6,7 @@ from mainstay.errors import NotFoundError
 from mainstay.jobs.v1 import function_pb2, job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as pb
 from shared.service import Service
-from tests.integration.jobs.conftest import Produce
+from tests.integration.jobs.conftest import Produce, ServeJobs
 from tests.integration.jobs.producer import Producer, video_event
 from tests.integration.jobs.raw_worker import Workers, function, seconds
 
@@ -58,7 +58,7 @@ class TestFigures:
         )
         assert (1, False) == (found.workers, found.paused)
         assert pytest.approx(6 / 60) == found.accepted_rate
-        assert pytest.approx(1 / 60) == found.ended_rate
+        assert pytest.approx(2 / 60) == found.ended_rate
         assert found.HasField("oldest_age")
 
     async def test_waiting(self, jobs: Producer, workers: Workers, service: Service) -> None:
@@ -98,6 +98,26 @@ class TestPause:
         assert (True, False) == (paused.paused, resumed.paused)
         assert ["PAUSED"] == kinds(explanation)
         assert job_id == job.job_id
+
+    async def test_resumed_elsewhere(
+        self,
+        serve_jobs: ServeJobs,
+        produce: Produce,
+        jobs: Producer,
+        workers: Workers,
+        service: Service,
+    ) -> None:
+        """A queue that is resumed at one replica goes on at once at another."""
+        worker = await workers.connect(service.address, function())
+        other = await produce(await serve_jobs())
+        await other.call("PauseQueue", pb.PauseQueueRequest(name=NAME))
+        job_id = await jobs.start_job()
+        await worker.credit(1)
+        held = await explain(jobs, job_id)
+        await other.call("ResumeQueue", pb.ResumeQueueRequest(name=NAME))
+
+        assert "PAUSED" in kinds(held)
+        assert job_id == (await worker.job()).job_id
 
     async def test_of_all(self, produce: Produce, workers: Workers, service: Service) -> None:
         """A caller for all tenants holds back everybody's."""

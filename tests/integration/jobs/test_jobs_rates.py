@@ -123,6 +123,18 @@ class TestRate:
 
         assert 6 == len(started)
 
+    async def test_one_that_is_refused(self, store: Store, replica: Replica) -> None:
+        """A rate that cannot be asked for, such as one of another tenant, holds up no other."""
+        wrong = RateLimit(endpoint="\u00e9" * 200)
+        await store.declare(function(rate_limit=wrong), tenant="a")
+        await store.declare(function(rate_limit=RateLimit(endpoint="slow")), tenant="b")
+        for tenant in ("a", "b"):
+            await store.ready(2, tenant=tenant)
+
+        started = await replica.start(await store.worker(tenant="*"))
+
+        assert {"b f": 2} == Counter(started)
+
     async def test_over_time(self, store: Store, replica: Replica) -> None:
         """The others start when the budget has more, never above its rate."""
         await store.declare(function(rate_limit=RateLimit(endpoint="quick")))

@@ -1,6 +1,7 @@
 """What starts by the clock: once per tick, whoever looks, and only what can be started."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,7 +76,7 @@ class TestPut:
             ({"time_zone": "Mars/Olympus"}, "schedule.time_zone"),
             ({"name": "No Name"}, "schedule.name"),
             ({"data_json": "[]"}, "schedule.data_json"),
-            ({"data_json": '{"date": "tomorrow"}'}, "events[0].data/date"),
+            ({"data_json": '{"date": "tomorrow"}'}, "schedule.data_json/date"),
         ],
     )
     async def test_impossible(self, jobs: Producer, fields: dict[str, str], named: str) -> None:
@@ -132,6 +133,29 @@ class TestTicks:
         assert "nightly" == job.schedule
         assert "analytics/daily.aggregate" == job.event_name
         assert f'{{"date":"{tick.date().isoformat()}"}}' == job.data_json
+
+    async def test_event_whose_contract_was_put(
+        self,
+        jobs: Producer,
+        produce: Produce,
+        serve_jobs: ServeJobs,
+        workers: Workers,
+        service: Service,
+        database: asyncpg.Connection,
+    ) -> None:
+        """A tick may send an event whose contract came by a call, at another replica too."""
+        other = await produce(await serve_jobs())
+        contract = pb.PutEventSchemaRequest(
+            name="stock/counted", version=1, schema_json='{"type": "object"}'
+        )
+        await other.call("PutEventSchema", contract)
+        await workers.connect(service.address, function("count", "stock/counted"))
+        await jobs.call("PutSchedule", put(event="stock/counted", data_json="{}", cron="* * * * *"))
+        await make_due(database, "nightly", timedelta())
+        await jobs.call("PutSchedule", put(name="other"))
+        (row,) = await jobs_of(database, "nightly", 1)
+
+        assert ("count", "stock/counted") == (row["function"], row["event_name"])
 
     async def test_function(
         self, jobs: Producer, workers: Workers, service: Service, database: asyncpg.Connection
@@ -226,3 +250,22 @@ class TestSystem:
             await postgres.close()
 
         assert (due, False) == (kept, deleted)
+
+    async def test_corrected_while_paused(
+        self, service: Service, postgres_url: str, database: asyncpg.Connection
+    ) -> None:
+        """One that was paused and means something else after an update stays paused."""
+        postgres = Postgres(postgres_url)
+        await postgres.start()
+        try:
+            store = PostgresSchedules(postgres)
+            await store.keep(Tenant("own"), self.DRAFT)
+            await store.pause(Tenant("own"), "mainstay/sweep", paused=True)
+            await store.keep(Tenant("own"), replace(self.DRAFT, cron="17 * * * *"))
+            row = await database.fetchrow(
+                "SELECT cron, paused, next_time FROM jobs.schedules WHERE tenant = 'own'"
+            )
+        finally:
+            await postgres.close()
+
+        assert ("17 * * * *", True, None) == tuple(row)

@@ -194,7 +194,7 @@ class TestFinishedSteps:
         token = (await worker.take_one()).token
         answers = [await worker.step(token, key) for key in ("a", "b", "c", "b", "a\0")]
 
-        rows = await database.fetch(QUERIES["turns.sql find_finished_steps"], [job_id], ["b", "x"])
+        rows = await database.fetch(QUERIES["turns.sql find_steps"], [job_id], ["b", "x"])
 
         stored, duplicate = worker_pb.ACK_STATE_STORED, worker_pb.ACK_STATE_DUPLICATE
         rejected = worker_pb.ACK_STATE_REJECTED

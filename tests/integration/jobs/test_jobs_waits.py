@@ -8,7 +8,9 @@ import asyncpg
 
 from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
-from shared.postgres.queries import load_queries
+from services.jobs.job import JobId
+from services.jobs.postgres_waits import finish_waits
+from services.jobs.waiting import Done
 from shared.service import Service
 from tests.integration.jobs.producer import VIDEO, Producer, video_event
 from tests.integration.jobs.raw_worker import PATIENCE, RawWorker, Workers, function, seconds
@@ -17,7 +19,6 @@ WAITING, RUNNING = job_pb2.JOB_STATE_WAITING, job_pb2.JOB_STATE_RUNNING
 QUEUED, SUCCEEDED = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_SUCCEEDED
 STORED, DUPLICATE, REJECTED = pb.ACK_STATE_STORED, pb.ACK_STATE_DUPLICATE, pb.ACK_STATE_REJECTED
 
-FINISH = load_queries("services.jobs", "sql/waits.sql")["finish_waits"]
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))
 """
@@ -171,7 +172,7 @@ class TestCrossing:
         first = await worker.take_one()
         await worker.wait_for(first.token, "go", signal=pb.SignalWait(name="go"))
         async with database.transaction():
-            await database.fetch(FINISH, [UUID(job_id)], ["go"], ["1"])
+            await finish_waits(database, [Done(job_id=JobId(UUID(job_id)), key="go", result="1")])
             suspending = asyncio.create_task(worker.suspend(first.token, "go"))
             await blocked(database)
         await suspending

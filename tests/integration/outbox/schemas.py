@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 EVENT = "order/placed"
+FUNCTION = "ship"
 
 
 def write_schemas(folder: Path) -> Path:

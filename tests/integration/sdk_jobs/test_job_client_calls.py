@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mainstay.channel import Channel
-from mainstay.errors import PreconditionError, UnavailableError, ValidationError
+from mainstay.errors import UnavailableError, ValidationError
 from mainstay.jobs import (
     CatchUp,
     ConnectedWorker,
@@ -354,80 +354,3 @@ class TestBulk:
         """An empty list is not: all."""
         assert () == await BULK[method](client, [])
         assert [] == scripted_jobs.asked(method)
-
-
-class TestMistakes:
-    @pytest.mark.parametrize(
-        ("call", "field"),
-        [
-            (lambda jobs: jobs.put_schedule("n", "* * * * *"), "schedule.start"),
-            (
-                lambda jobs: jobs.put_schedule("n", "* * * * *", event="e", function="f"),
-                "schedule.start",
-            ),
-            (
-                lambda jobs: jobs.put_schedule("n", "* * * * *", event="e", data=MISTAKE),
-                "schedule.data",
-            ),
-            (
-                lambda jobs: jobs.put_schedule("n", "* * * * *", event="e", catch_up=NEVER),
-                "schedule.catch_up",
-            ),
-            (lambda jobs: jobs.signal_job("j", "s", MISTAKE), "data"),
-            (lambda jobs: jobs.enqueue("f", MISTAKE), "data"),
-            (lambda jobs: jobs.put_event_schema("e", 1, MISTAKE), "schema"),
-            (lambda jobs: jobs.put_event_schema("e", -1, {}), "version"),
-        ],
-    )
-    async def test_are_told_by_their_field_before_they_travel(
-        self, call: Call, field: str, client: JobClient
-    ) -> None:
-        """With the class that the service would raise."""
-        with pytest.raises(ValidationError) as caught:
-            await call(client)
-        assert [field] == list(caught.value.fields)
-
-    async def test_of_the_service_arrive_as_its_errors(
-        self, scripted_jobs: ScriptedJobs, client: JobClient
-    ) -> None:
-        """With the reason that the contract names."""
-        scripted_jobs.will("CancelJob", PreconditionError("it is over", reason="JOB_OVER"))
-
-        with pytest.raises(PreconditionError) as caught:
-            await client.cancel_job("j")
-        assert ("JOB_OVER", "it is over") == (caught.value.reason, caught.value.message)
-
-
-class TestSchedules:
-    async def test_of_functions_enqueue(
-        self, scripted_jobs: ScriptedJobs, client: JobClient
-    ) -> None:
-        """And are told apart from those that send."""
-        stored = job_pb2.Schedule(
-            name="n", cron="0 3 * * *", time_zone="UTC", function="mail", next_time=STAMP
-        )
-        scripted_jobs.will("PutSchedule", answer("PutSchedule", schedule=stored))
-
-        schedule = await client.put_schedule("n", "0 3 * * *", function="mail")
-        sent = scripted_jobs.asked("PutSchedule")[0].schedule
-
-        assert ("function", "{}", job_pb2.CATCH_UP_LATEST) == (
-            sent.WhichOneof("start"),
-            sent.data_json,
-            sent.catch_up,
-        )
-        assert ("mail", "", {}, CatchUp.LATEST, WHEN) == (
-            schedule.function,
-            schedule.event,
-            schedule.data,
-            schedule.catch_up,
-            schedule.next_time,
-        )
-
-    async def test_are_resumed(self, scripted_jobs: ScriptedJobs, client: JobClient) -> None:
-        """By the same method of the contract that pauses them."""
-        scripted_jobs.will("PauseSchedule", answer("PauseSchedule", schedule=WIRE_SCHEDULE))
-
-        await client.resume_schedule("nightly")
-
-        assert [pb.PauseScheduleRequest(name="nightly")] == scripted_jobs.asked("PauseSchedule")

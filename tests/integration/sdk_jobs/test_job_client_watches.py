@@ -111,8 +111,20 @@ class TestWatchJob:
         """However often the service could not be reached meanwhile."""
         scripted_jobs.will("WatchJob", *[UNAVAILABLE] * 100)
 
-        with pytest.raises(DeadlineError, match=r"job-1 has not ended .* watch again"):
+        with pytest.raises(DeadlineError, match=r"job-1 has not ended .* watch again.*restarting"):
             await revisions(client, timeout=0.3)
+
+    async def test_says_once_that_it_is_interrupted(
+        self, scripted_jobs: ScriptedJobs, client: JobClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Somebody who waits for a service that is not there has to know."""
+        scripted_jobs.will("WatchJob", *[UNAVAILABLE] * 3, [seen(1, SUCCEEDED)])
+
+        await revisions(client)
+
+        assert [
+            "watch interrupted, goes on when it can: UNAVAILABLE: restarting"
+        ] == caplog.messages
 
 
 class TestWatchJobs:

@@ -57,7 +57,9 @@ class Row:
         turn, undoable = self._claim(), bool(self.steps)
         match fate:
             case "crashes":
-                return endings.lost(turn, max_crashes=self.max_crashes, undoable=undoable)
+                return endings.lost(
+                    turn, max_crashes=self.max_crashes, random=0.5, undoable=undoable
+                )
             case "is given back":
                 return endings.released(turn, undoable=undoable)
             case "waits":
@@ -78,7 +80,7 @@ class Row:
                 turn = self._lease()
                 self.close(endings.released(turn))
             case "crashes":
-                self.close(endings.lost(turn, max_crashes=self.max_crashes))
+                self.close(endings.lost(turn, max_crashes=self.max_crashes, random=0.5))
             case "fails":
                 self.undoing_failures += 1
                 self.close(endings.failed(turn, FAILURE, asked_wait=None, random=0.5))

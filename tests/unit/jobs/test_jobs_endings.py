@@ -172,7 +172,7 @@ class TestCancelled:
             endings.released,
             lambda turn: endings.suspended(turn, woken=False, sequence=1),
             lambda turn: endings.failed(turn, FAILURE, asked_wait=None, random=0.5, sequence=1),
-            lambda turn: endings.lost(turn, max_crashes=5),
+            lambda turn: endings.lost(turn, max_crashes=5, random=0.5),
         ],
         ids=["stopped", "given back", "suspended", "failed", "lost"],
     )
@@ -215,7 +215,7 @@ class TestCancelled:
 class TestLost:
     def test_counted_apart(self) -> None:
         """A lost worker counts as a crash and not as a failure, and the job is ready at once."""
-        ending = endings.lost(lease(allowed=1), max_crashes=5)
+        ending = endings.lost(lease(allowed=1), max_crashes=5, random=0.5)
 
         assert (JobState.RETRYING, 1, 0, 0.0) == (
             ending.state,
@@ -224,9 +224,21 @@ class TestLost:
             ending.wait,
         )
 
+    def test_suspects_part(self) -> None:
+        """Who has lost workers before waits, each for a time of its own, longer each time."""
+        waits = [
+            endings.lost(
+                lease(begun=crashed + 1, crashed=crashed), max_crashes=9, random=random
+            ).wait
+            for crashed in (1, 2, 3)
+            for random in (0.0, 1.0)
+        ]
+
+        assert [0.25, 0.5, 0.5, 1.0, 1.0, 2.0] == waits
+
     def test_poison(self) -> None:
         """A job that loses its last worker says that it seems to be the cause."""
-        ending = endings.lost(lease(begun=5, crashed=4), max_crashes=5)
+        ending = endings.lost(lease(begun=5, crashed=4), max_crashes=5, random=0.5)
 
         assert JobState.DEAD_LETTERED is ending.state
         assert ending.failure is not None
@@ -237,7 +249,7 @@ class TestLost:
         """A worker that is lost while it undoes steps is followed by another at once."""
         turn = lease(rollback=True, rollback_attempt=1, rollback_outcome=JobState.CANCELLED)
 
-        ending = endings.lost(turn, max_crashes=5)
+        ending = endings.lost(turn, max_crashes=5, random=0.5)
 
         assert (JobState.ROLLING_BACK, 1, 0, True) == (
             ending.state,
@@ -250,7 +262,7 @@ class TestLost:
         """Undoing that takes worker after worker gets stuck."""
         turn = lease(begun=5, crashed=4, rollback=True, rollback_outcome=JobState.CANCELLED)
 
-        ending = endings.lost(turn, max_crashes=5)
+        ending = endings.lost(turn, max_crashes=5, random=0.5)
 
         assert JobState.DEAD_LETTERED is ending.state
         assert ending.rollback_failure is not None

@@ -56,7 +56,7 @@ class TestReady:
     @pytest.mark.parametrize(
         ("facts", "kind", "says"),
         [
-            ({"paused": True}, HindranceKind.PAUSED, "ResumeQueue"),
+            ({"paused": True}, HindranceKind.PAUSED, "resume it"),
             ({"workers": 0}, HindranceKind.NO_WORKER, "start one"),
             ({"pin": "v1"}, HindranceKind.OTHER_VERSION, "version v1 only"),
             ({"limit": 5, "running": 5}, HindranceKind.CAP, "5 of its function run"),

@@ -146,6 +146,22 @@ class TestGivingBack:
         assert [(MAIL, 2)] == budgets.returned
         assert {} == desk.permits.in_hand()
 
+    async def test_while_a_claim_has_them(self) -> None:
+        """What a claim may be using just now is not given back meanwhile."""
+        budgets = Budgets({MAIL: 10})
+        desk = Desk(budgets)
+        await desk.want(mail=3)
+        desk.now += 9.9
+        lent = desk.permits.lend()
+        desk.now += 0.2
+        await desk.permits.run_once()
+        meanwhile = list(budgets.returned)
+        desk.permits.note(spent={MAIL: 2}, wanting={})
+        await desk.permits.run_once()
+
+        assert {MAIL: 3} == lent
+        assert ([], [(MAIL, 1)]) == (meanwhile, budgets.returned)
+
     async def test_uncertain(self) -> None:
         """When nobody knows whether they were used, they count as used."""
         budgets = Budgets({MAIL: 10})

@@ -70,6 +70,38 @@ def state_of(settlement: Settlement) -> JobState:
 ROLLBACK = {"rollback": True, "rollback_attempt": 2, "rollback_outcome": JobState.CANCELLED}
 
 
+class TestTakenKey:
+    @pytest.mark.parametrize("finished", [set(), {"nap"}])
+    def test_wait(self, finished: set[str]) -> None:
+        """A step cannot end under the key of one that waits, or has waited."""
+        settlement = settled(
+            StepCompleted(key="nap", result="1"), waiting={"nap"}, finished=finished
+        )
+
+        (ack,) = settlement.acks
+        assert (REJECTED, []) == (ack.state, settlement.turns)
+        assert "'nap' is a step that waits" in ack.message
+
+    def test_same_batch(self) -> None:
+        """Nor when both come together."""
+        settlement = settled(NAP, StepCompleted(key="nap", result="1"))
+
+        assert [STORED, REJECTED] == states(settlement)
+
+
+class TestCancelled:
+    def test_invokes_nothing(self) -> None:
+        """A job that is to end starts no others, which nobody would end."""
+        settlement = settled(
+            WaitBegun(key="child", wait=Invoke(function="child", data="{}")),
+            turn={"cancel_rollback": False},
+        )
+
+        (ack,) = settlement.acks
+        assert REJECTED == ack.state
+        assert "the job is to end" in ack.message
+
+
 class TestWaiting:
     def test_begun(self) -> None:
         """A step that begins to wait is stored, and counts towards what steps may take."""

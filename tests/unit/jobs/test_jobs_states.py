@@ -73,7 +73,13 @@ class TestAfterRelease:
         """A job goes back to where it was before the attempt."""
         attempts = Attempts(begun=begun, crashed=0, allowed=3)
 
-        assert expected is after_release(attempts)
+        assert expected is after_release(attempts, steps=False)
+
+    def test_steps(self) -> None:
+        """One that has finished steps has begun, also when it was given back at once."""
+        attempts = Attempts(begun=1, crashed=0, allowed=3)
+
+        assert RETRYING is after_release(attempts, steps=True)
 
 
 class TestAfterCrash:

@@ -22,7 +22,9 @@ class TestChangeOf:
 
     def test_ready_at_once(self) -> None:
         """A job that was given back or lost its worker is work."""
-        change = change_of([endings.released(lease(1)), endings.lost(lease(2), max_crashes=5)])
+        change = change_of(
+            [endings.released(lease(1)), endings.lost(lease(2), max_crashes=5, random=0.5)]
+        )
 
         assert Change(jobs=frozenset({job_id(1), job_id(2)}), work=True) == change
 

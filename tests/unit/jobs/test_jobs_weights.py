@@ -53,6 +53,26 @@ class TestParse:
         ] == caught.value.message.splitlines()
 
 
+class TestMissing:
+    async def test_all_alike(self, tmp_path: Path) -> None:
+        """Without the file all tenants weigh the same, until there is one, which holds on."""
+        path, told = tmp_path / "jobs.yaml", list[str | None]()
+        weights = WeightsFile(path, report=told.append)
+        seen = [weights.of("acme")]
+        await weights.run_once()
+        path.write_text(TEXT)
+        for _ in range(2):
+            await weights.run_once()
+        seen.append(weights.of("acme"))
+        path.unlink()
+        for _ in range(2):
+            await weights.run_once()
+        seen.append(weights.of("acme"))
+
+        assert [1.0, 3.0, 3.0] == seen
+        assert (None, True) == (told[0], "cannot be read" in (told[1] or ""))
+
+
 class TestReload:
     async def test_followed(self, tmp_path: Path) -> None:
         """A change is taken over without a restart; one with a mistake is told and left out."""

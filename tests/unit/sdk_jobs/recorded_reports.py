@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from mainstay.jobs import AcceptedEvent, JsonValue, Steps
+from mainstay.jobs import AcceptedEvent, JsonValue, StepKind, Steps
 from mainstay.jobs.assignment import AssignedJob, Reporter, Token
 from mainstay.jobs.step_calls import StepCalls
 from mainstay.jobs.step_threads import StepThreads
@@ -113,7 +113,7 @@ def steps_of(
     events: SentEvents | None = None,
 ) -> Steps:
     """Return the steps of a job in a turn that begins."""
-    turn = ForwardTurn(job, reporter, settle_seconds=SETTLE_SECONDS)
+    turn = ForwardTurn(job, reporter, asyncio.timeout(None), settle_seconds=SETTLE_SECONDS)
     return Steps(job, turn, step_calls(clock), events or SentEvents())
 
 
@@ -128,6 +128,7 @@ def assigned_job(
     hang_timeout: float | None = None,
     timeout: float | None = None,
     rollback: tuple[str, ...] | None = None,
+    kinds: Mapping[str, StepKind] | None = None,
 ) -> AssignedJob:
     """Return a job as a worker gets it."""
     return AssignedJob(
@@ -145,4 +146,5 @@ def assigned_job(
         hang_timeout=hang_timeout,
         timeout=timeout,
         rollback=rollback,
+        kinds=kinds or {},
     )

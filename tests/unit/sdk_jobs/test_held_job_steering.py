@@ -208,3 +208,25 @@ def ending(outcome: Outcome) -> Execute:
         return outcome
 
     return execute
+
+
+class TestJobThatIsGivenBack:
+    @pytest.mark.parametrize("ends", ["by telling", "by raising"])
+    async def test_has_not_failed_when_it_fails_to_stop(self, ends: str) -> None:
+        """What a handler raises while it is cancelled burns no attempt."""
+        hold, began = Hold(), asyncio.Event()
+
+        async def execute(job: AssignedJob, reporter: Reporter) -> Outcome:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if ends == "by raising":
+                    raise OSError("close failed") from None
+            return Failed(kind="OSError", message="close failed")
+
+        hold.held.start(execute)
+        await began.wait()
+        hold.held.release()
+
+        assert Released().report() == (await hold.next_letter()).report

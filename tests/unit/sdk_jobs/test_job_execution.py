@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import math
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -286,3 +288,48 @@ class TestLog:
         await execute(handler, attempt=attempt)
 
         assert f"{error}), {fate}: process-video" in caplog.records[-1].getMessage()
+
+
+class TestTimeLimit:
+    async def test_is_not_survived_by_swallowing_its_cancellation(self) -> None:
+        """The turn has failed, and no further step is run."""
+
+        async def handler(job: JobContext) -> str:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return await job.step.run("more", str)
+
+        async def survivor(job: JobContext) -> str:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return "survived"
+
+        for each in (handler, survivor):
+            outcome = await Turns(each).run_for(0.01)
+            assert Failed(kind="TimedOut", message="this turn took longer than 0.01 s") == outcome
+
+
+class TestExit:
+    @pytest.mark.parametrize("where", ["function", "step", "thread", "parallel"])
+    async def test_ends_the_attempt_and_not_the_worker(self, where: str) -> None:
+        """Code that was a command once calls sys.exit; others' jobs are not its own."""
+
+        async def leave() -> None:
+            sys.exit(3)
+
+        async def handler(job: JobContext) -> None:
+            match where:
+                case "function":
+                    sys.exit(3)
+                case "step":
+                    await job.step.run("a", leave)
+                case "thread":
+                    await job.step.run("a", sys.exit, 3)
+                case _:
+                    await job.step.parallel({"a": leave})
+
+        outcome = await execute(handler)
+
+        assert isinstance(outcome, Failed)
+        assert not outcome.permanent
+        assert "3" in outcome.message

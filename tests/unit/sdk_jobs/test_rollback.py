@@ -248,6 +248,31 @@ class TestUndoThatFails:
         assert Failed(kind="TimedOut", message="this turn took longer than 0.02 s") == outcome
 
 
+class TestUndoWithStepsOfItsOwn:
+    @pytest.mark.parametrize("kind", ["run", "sleep"])
+    async def test_fails_the_turn_for_good(self, kind: str) -> None:
+        """Nothing new is stored while steps are undone: it would be held without end."""
+
+        async def handler(job: JobContext) -> None:
+            async def undo(_: str) -> None:
+                if kind == "run":
+                    await job.step.run("unmake", str)
+                else:
+                    await job.step.sleep("unmake", 10)
+
+            await job.step.run("make", str, compensate=undo)
+            raise NonRetryableError("no use")
+
+        turns = Turns(handler)
+        await turns.run()
+        outcome = await turns.roll_back()
+
+        assert isinstance(outcome, Failed)
+        assert outcome.permanent
+        assert "'unmake'" in outcome.message
+        assert "'make'" in outcome.message
+
+
 class TestUndoThatIsNotThere:
     async def test_fails_the_turn_for_good(self) -> None:
         """Code that no longer comes to the step: somebody has to decide; nothing is undone."""

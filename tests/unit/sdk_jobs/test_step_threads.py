@@ -64,6 +64,12 @@ class TestCall:
 
         assert 7 == await threads.run(int, "7")
 
+    async def test_raises_something_for_what_no_future_holds(self, threads: StepThreads) -> None:
+        """A function that asks an empty iterator for more must not be waited for without end."""
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await threads.run(next, iter(()))
+
     async def test_given_up_before_it_began_is_not_run(self) -> None:
         """The only thread is taken; what waits for it can still be cancelled."""
         threads = StepThreads(1)

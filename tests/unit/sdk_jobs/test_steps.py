@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from mainstay import context
-from mainstay.jobs import ResultError, StepKeyError, StepRejectedError, Steps
+from mainstay.jobs import ResultError, StepKeyError, StepKind, StepRejectedError, Steps
 from tests.unit.sdk_jobs.recorded_reports import RecordedReports, assigned_job, steps_of
 
 
@@ -149,6 +149,34 @@ class TestStepKey:
         """1 to 200 characters, as the contract has it."""
         with pytest.raises(StepKeyError, match="use 1 to 200"):
             await steps.run(key, probe, "/a")
+
+
+class TestKeyOfAnotherKind:
+    async def test_of_a_wait_is_not_run(self, reports: RecordedReports) -> None:
+        """The code has changed: what the wait brought is no result of the function."""
+        job = assigned_job(memo={"a": "null"}, kinds={"a": StepKind.EVENT})
+
+        with pytest.raises(StepKeyError, match="stored as one of kind event"):
+            await steps_of(job, reports).run("a", str)
+
+    async def test_of_a_step_is_not_waited_for(self, reports: RecordedReports) -> None:
+        """Nor is what a function returned an event."""
+        job = assigned_job(memo={"a": "5"})
+
+        with pytest.raises(StepKeyError, match="now used for one of kind signal"):
+            await steps_of(job, reports).wait_for_signal("a", "go")
+
+    @pytest.mark.parametrize("kinds", [{}, {"a": StepKind.SLEEP}])
+    @pytest.mark.parametrize("seconds", [1, 10])
+    async def test_may_have_slept_in_another_way(
+        self, reports: RecordedReports, kinds: dict[str, StepKind], seconds: float
+    ) -> None:
+        """Long or short, on the worker or off it, it has slept."""
+        job = assigned_job(memo={"a": "null"}, kinds=kinds)
+
+        await steps_of(job, reports).sleep("a", seconds)
+
+        assert ([], []) == (reports.steps, reports.waits)
 
 
 class TestFailedStep:

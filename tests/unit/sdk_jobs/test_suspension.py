@@ -1,6 +1,7 @@
 """A function that waits keeps no worker busy: its job is suspended, and runs again later."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -160,3 +161,24 @@ class TestSuspension:
         await Turns(handler).run()
 
         assert ["all the time"] == moved
+
+
+class TestSuspendedJobThatIsGivenBack:
+    async def test_has_not_ended_well(self) -> None:
+        """What the function returns after it has swallowed both cancellations is no result."""
+        task: asyncio.Task[object] | None = None
+
+        async def handler(job: JobContext) -> str:
+            try:
+                await job.step.sleep("nap", 10)
+            except asyncio.CancelledError:
+                assert task is not None
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+            return "done"
+
+        task = asyncio.create_task(Turns(handler).run())
+        await asyncio.wait((task,), timeout=10)
+
+        assert task.cancelled()

@@ -175,7 +175,9 @@ class TestInvokedJob:
                 raise
 
         ended = {"job_id": "j", "state": "dead_lettered", "result": None, "failure": failure}
-        outcome = await Turns(handler).run(mail=ended)
+        turns = Turns(handler)
+        await turns.run()
+        outcome = await turns.run(mail=ended)
 
         assert Failed(kind="ChildFailedError", message=message, permanent=True) == outcome
         assert [("j", "dead_lettered", kind)] == [(e.job_id, e.state, e.kind) for e in caught]

@@ -63,6 +63,19 @@ class TestSequences:
         assert [(ONE, 2, "b")] == drain(outbox)
 
 
+class TestProgressOnANewStream:
+    def test_is_not_changed_by_newer_news(self, outbox: Outbox) -> None:
+        """The service may have stored what was sent: under its sequence it takes nothing more."""
+        outbox.add(progress(0.1))
+        drain(outbox)
+        outbox.rewind()
+        outbox.add(progress(0.9))
+
+        assert [(ONE, 1, "0.1")] == drain(outbox)
+        outbox.answer(ONE, 1)
+        assert [(ONE, 2, "0.9")] == drain(outbox)
+
+
 class TestAcknowledgement:
     def test_returns_the_letter_once(self, outbox: Outbox) -> None:
         """A repeated acknowledgement is recognised."""

@@ -1,5 +1,6 @@
 """A worker's functions are checked where they are declared."""
 
+import asyncio
 import functools
 import re
 from datetime import timedelta
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from mainstay.errors import ConfigurationError
+from mainstay.errors import ConfigurationError, UnavailableError
 from mainstay.jobs import (
     Debounce,
     JobContext,
@@ -174,6 +175,25 @@ class TestDeclaration:
         with pytest.raises(ConfigurationError, match="initial_backoff=0"):
             declare(initial_backoff=0)
 
+    @pytest.mark.parametrize("timeout", [float("nan"), float("inf")])
+    def test_refuses_a_time_that_is_none(self, timeout: float) -> None:
+        """No message could hold it; None is for any time."""
+        with pytest.raises(ConfigurationError, match="timeout"):
+            declare(timeout=timeout)
+
+    def test_refuses_a_function_that_cannot_be_called(self) -> None:
+        """Every attempt of every job would fail."""
+
+        async def none() -> None: ...
+
+        async def three(job: JobContext, data: dict[str, Any], more: str) -> None: ...
+
+        async def named(job: JobContext, *, more: str) -> None: ...
+
+        for handler in (none, three, named):
+            with pytest.raises(ConfigurationError, match="function process-video cannot be called"):
+                declare(handler=handler)
+
 
 class TestRegistry:
     def test_refuses_two_functions_of_one_name(self) -> None:
@@ -197,6 +217,19 @@ class TestRegistry:
 
         with pytest.raises(ConfigurationError, match="at most 200 functions"):
             registry.add(declare("one-more"))
+
+
+class TestWorkerThatCannotRun:
+    async def test_does_not_keep_anybody_waiting(self) -> None:
+        """Whoever waits until it is ready hears that it never will be."""
+        worker = Worker("127.0.0.1:1", name="without-functions")
+        running = asyncio.create_task(worker.run())
+
+        async with asyncio.timeout(10):
+            with pytest.raises(UnavailableError, match="has ended; `run` tells why"):
+                await worker.ready()
+        with pytest.raises(ConfigurationError):
+            await running
 
 
 class TestWorkerSettings:

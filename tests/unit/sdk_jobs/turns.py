@@ -3,10 +3,12 @@
 import asyncio
 import json
 
+from mainstay.jobs import StepKind
 from mainstay.jobs.assignment import AssignedJob, Outcome, Succeeded
 from mainstay.jobs.execution import Execution
 from mainstay.jobs.function import Function, Handler
 from mainstay.jobs.registry import Registry
+from mainstay.jobs.v1 import worker_service_pb2 as pb
 from tests.unit.sdk_jobs.recorded_reports import (
     SETTLE_SECONDS,
     RecordedReports,
@@ -32,9 +34,10 @@ class Turns:
         )
 
     async def run(self, **come: object) -> Outcome:
-        """Run a turn, in which the steps named have what they have waited for."""
+        """Run a turn, in which the steps named have a result: what they have waited for."""
         self.memo |= {key: json.dumps(value) for key, value in come.items()}
-        return await self._run(assigned_job(memo=self.memo))
+        kinds = {wait.key: kind_of(wait) for wait in self.reports.waits}
+        return await self._run(assigned_job(memo=self.memo, kinds=kinds))
 
     async def run_for(self, seconds: float, *, rollback: tuple[str, ...] | None = None) -> Outcome:
         """Run a turn that may take so long."""
@@ -50,6 +53,11 @@ class Turns:
             outcome = await self._execution(job, self.reports)
         self.memo |= dict(self.reports.steps)
         return outcome
+
+
+def kind_of(wait: pb.WaitBegun) -> StepKind:
+    """Return what kind of step waits so."""
+    return StepKind[str(wait.WhichOneof("wait")).upper()]
 
 
 def result(outcome: Outcome) -> object:

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 
+from mainstay.jobs.job_messages import step_kind
+from mainstay.jobs.model import StepKind
+from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 
 Token = NewType("Token", bytes)
@@ -24,6 +27,7 @@ class AssignedJob:
 
     Attributes:
         memo: The stored results of finished steps, JSON, by key.
+        kinds: What kind of step those are that did not run code.
         timeout: How long this turn may take, in seconds; None for any time.
         hang_timeout: How long the job may give no sign of life, in seconds; None for any time.
         rollback: Set when steps are to be undone instead of going on: their keys, in order.
@@ -46,6 +50,7 @@ class AssignedJob:
     hang_timeout: float | None = None
     rollback: tuple[str, ...] | None = None
     version: str = ""
+    kinds: Mapping[str, StepKind] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, job: pb.AssignedJob) -> "AssignedJob":
@@ -66,6 +71,11 @@ class AssignedJob:
             hang_timeout=_seconds_of(job, "hang_timeout"),
             rollback=tuple(job.rollback.keys) if job.HasField("rollback") else None,
             version=job.version,
+            kinds={
+                step.key: step_kind(step.kind)
+                for step in job.memo
+                if step.kind > job_pb2.STEP_KIND_RUN
+            },
         )
 
     def log_fields(self) -> dict[str, str | int]:

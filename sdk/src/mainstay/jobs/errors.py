@@ -8,7 +8,7 @@
     │   ├── ResultError         a step or a function returned what JSON cannot hold, or too much
     │   ├── StepKeyError        a step's key is malformed, or stands for two steps
     │   ├── StepRejectedError   the service did not accept a step
-    │   ├── NestedWaitError     a step was to wait inside of another step
+    │   ├── NestedWaitError     a step waits inside of another, or what undoes one has steps
     │   └── ChildFailedError    a job that was invoked did not end well
     ├── RetryAfterError         try again, but not before so many seconds
     └── StepNotRunError         raised in a function whose steps are being undone
@@ -41,7 +41,7 @@ class ResultError(NonRetryableError):
 
 
 class StepKeyError(NonRetryableError):
-    """A step's key is malformed, or was used for two steps of one attempt."""
+    """A step's key is malformed, or stands for two steps: of one attempt, or of two kinds."""
 
 
 class StepRejectedError(NonRetryableError):
@@ -49,7 +49,10 @@ class StepRejectedError(NonRetryableError):
 
 
 class NestedWaitError(NonRetryableError):
-    """A step began to wait inside of another step, which would keep the worker busy meanwhile."""
+    """A step was to wait inside of another step, which would keep the worker busy meanwhile.
+
+    Or it was to begin in what undoes a step, where nothing new is stored.
+    """
 
 
 class ChildFailedError(NonRetryableError):

@@ -61,10 +61,10 @@ class Execution:
             began = time.monotonic()
             doing = "started" if job.rollback is None else "rollback started"
             _log(logging.INFO, f"job {doing}", job)
-            cause: Exception | None = None
+            cause: Exception | SystemExit | None = None
             try:
                 outcome = await self._run(job, reporter)
-            except Exception as error:  # noqa: BLE001 - whatever a function raises fails its job
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises fails the job
                 outcome, cause = failure_of(error), error
             except BaseException:
                 _log(logging.WARNING, "job cancelled", job, began)
@@ -79,16 +79,22 @@ class Execution:
         limit = asyncio.timeout(job.timeout)
         try:
             async with limit:
-                if job.rollback is None:
-                    return await self._go_on(job, reporter, function)
-                return await self._undo(job, reporter, function)
+                if job.rollback is not None:
+                    return await self._undo(job, reporter, function)
+                outcome = await self._go_on(job, reporter, function, limit)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return Failed(kind=TIMED_OUT, message=f"this turn took longer than {job.timeout:g} s")
+        else:
+            if not limit.expired():
+                return outcome
+            # Else the function took its cancellation for something that it may survive.
+        return Failed(kind=TIMED_OUT, message=f"this turn took longer than {job.timeout:g} s")
 
-    async def _go_on(self, job: AssignedJob, reporter: Reporter, function: Function) -> Outcome:
-        turn = ForwardTurn(job, reporter, settle_seconds=self._settle_seconds)
+    async def _go_on(
+        self, job: AssignedJob, reporter: Reporter, function: Function, limit: asyncio.Timeout
+    ) -> Outcome:
+        turn = ForwardTurn(job, reporter, limit, settle_seconds=self._settle_seconds)
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:
@@ -101,7 +107,9 @@ class Execution:
             return Suspended(keys=turn.suspended)
         finally:
             turn.close()
-        if turn.suspended and task is not None and task.uncancel() == before:
+        if turn.suspended and task is not None:
+            if task.uncancel() > before:
+                raise asyncio.CancelledError(f"this attempt of job {job.job_id} is over")
             return Suspended(keys=turn.suspended)
         return Succeeded(result_json=encode_result(result, of=f"function {job.function}"))
 
@@ -114,7 +122,9 @@ class Execution:
         return await function.call(JobContext.begin(job, turn, steps))
 
 
-def _log_end(job: AssignedJob, outcome: Outcome, began: float, cause: Exception | None) -> None:
+def _log_end(
+    job: AssignedJob, outcome: Outcome, began: float, cause: Exception | SystemExit | None
+) -> None:
     what = "job" if job.rollback is None else "rollback of job"
     match outcome:
         case Failed():
@@ -141,7 +151,7 @@ def _log(
     event: str,
     job: AssignedJob,
     began: float | None = None,
-    error: Exception | None = None,
+    error: BaseException | None = None,
 ) -> None:
     if not log.isEnabledFor(level):
         return

@@ -5,7 +5,7 @@ from mainstay.jobs.assignment import Failed, wire_wait
 from mainstay.jobs.errors import NonRetryableError, RetryAfterError
 
 
-def failure_of(error: Exception) -> Failed:
+def failure_of(error: Exception | SystemExit) -> Failed:
     """Return how an exception that left a function ends the attempt."""
     match error:
         case NonRetryableError():

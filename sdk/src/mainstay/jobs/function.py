@@ -1,6 +1,7 @@
 """A function as a worker declares it: its code, what starts it, and how its jobs are run."""
 
 import inspect
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ class Function:
                 allowed = f"{low} to {high}" if high is not None else f"{low} or more"
                 raise ConfigurationError(f"function {self.name} has {name}={value}; use {allowed}")
         for name, duration in self._durations().items():
-            if duration is not None and in_seconds(duration) <= 0:
+            if duration is not None and not 0 < in_seconds(duration) < math.inf:
                 raise ConfigurationError(
                     f"function {self.name} has {name}={duration}; use seconds above 0"
                 )

@@ -211,8 +211,11 @@ class HeldJob:
             # Nobody here cancelled it: the function let a cancellation of its own escape.
             return Failed(kind="CancelledError", message="the function cancelled itself")
         if (error := task.exception()) is not None:
-            return Failed(kind=type(error).__name__, message=str(error))
-        return task.result()
+            outcome: Outcome = Failed(kind=type(error).__name__, message=str(error))
+        else:
+            outcome = task.result()
+        # What fails because it is cancelled to be given back has not failed: no attempt is burnt.
+        return Released() if self._releasing and isinstance(outcome, Failed) else outcome
 
     def _conclude(self, outcome: Outcome) -> None:
         self._outcome = outcome

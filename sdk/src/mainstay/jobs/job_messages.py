@@ -83,13 +83,18 @@ def parse_job(job: job_pb2.Job) -> Job:
     )
 
 
+def step_kind(number: int) -> StepKind:
+    """Return the wire's kind of a step as ours."""
+    return _KINDS.get(number, StepKind.UNKNOWN)
+
+
 def _step(step: job_pb2.Step) -> Step:
     return Step(
         key=step.key,
         result=decoded(step.result_json),
         attempt=step.attempt,
         end_time=utc(step.end_time),
-        kind=_KINDS.get(step.kind, StepKind.UNKNOWN),
+        kind=step_kind(step.kind),
         compensable=step.compensation != job_pb2.COMPENSATION_STATE_UNSPECIFIED,
         compensate_time=time_of(step, "compensate_time"),
     )
@@ -98,7 +103,7 @@ def _step(step: job_pb2.Step) -> Step:
 def _wait(wait: job_pb2.Wait) -> Wait:
     return Wait(
         key=wait.key,
-        kind=_KINDS.get(wait.kind, StepKind.UNKNOWN),
+        kind=step_kind(wait.kind),
         subject=wait.subject,
         due_time=time_of(wait, "due_time"),
     )

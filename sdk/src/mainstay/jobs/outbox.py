@@ -25,6 +25,7 @@ class Letter:
         report: What it says. Token and sequence are filled in by the outbox.
         ends: Whether it ends the turn: once it is stored, nothing more is said of this token.
         folds: Whether it is news of progress, which newer news replaces.
+        sent: Whether it has gone out before, on this stream or an earlier one.
         waiter: Who waits for the answer. Belongs to the handlers' loop, like every future; it
             travels with the letter so that nobody has to look it up.
 
@@ -34,6 +35,7 @@ class Letter:
     report: pb.Report
     ends: bool = False
     folds: bool = False
+    sent: bool = False
     waiter: asyncio.Future[None] | None = None
 
 
@@ -116,6 +118,7 @@ class Outbox:
         while self._unsent and len(batch) < MAX_REPORTS and size < MAX_BATCH_BYTES:
             letter = next(iter(self._unsent))
             del self._unsent[letter]
+            letter.sent = True
             size += letter.report.ByteSize()
             batch.append(letter.report)
         return batch
@@ -129,8 +132,9 @@ class Outbox:
         }
 
     def _add_progress(self, letters: _TokenLetters, letter: Letter) -> None:
-        """Queue news of progress in place of older news that is not on its way yet."""
-        if (sent_next := letters.progress) is not None and sent_next in self._unsent:
+        """Queue news of progress in place of older news that has not been sent yet."""
+        # What goes out again on a new stream may be stored: under its sequence it stays as it was.
+        if (sent_next := letters.progress) is not None and not sent_next.sent:
             _fold(sent_next, letter)
             return
         if letters.held_progress is not None:

@@ -16,9 +16,12 @@ _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 def payload_reader(function: str, handler: Callable[..., Any]) -> PayloadReader | None:
     """Return what makes the handler's second argument from the payload; None when it has none.
 
-    Raises ConfigurationError for a parameter of a type that no payload can be.
+    Raises ConfigurationError for a parameter of a type that no payload can be, and for parameters
+    that would be left without a value.
     """
-    if len(_parameters(handler, function)) < 2:  # noqa: PLR2004 - the job, and then the payload
+    arguments = min(len(_parameters(handler, function)), 2)  # the job, and then the payload
+    _check_call(handler, function, max(arguments, 1))
+    if arguments < 2:  # noqa: PLR2004
         return None
     kind = _parameters(handler, function, evaluate=True)[1].annotation
     try:
@@ -41,6 +44,19 @@ def payload_reader(function: str, handler: Callable[..., Any]) -> PayloadReader 
             ) from misfit
 
     return read_payload
+
+
+def _check_call(handler: Callable[..., Any], function: str, arguments: int) -> None:
+    """Refuse a handler that every call would fail with."""
+    try:
+        inspect.signature(handler).bind(*range(arguments))
+    except ValueError:
+        return  # written in C, as below
+    except TypeError as error:
+        raise ConfigurationError(
+            f"function {function} cannot be called with its job and payload: {error}; let it take "
+            "the job first, the payload second if it wants it, and give defaults to all others"
+        ) from error
 
 
 def _parameters(

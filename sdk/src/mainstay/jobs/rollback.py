@@ -18,8 +18,9 @@ from mainstay.jobs.assignment import (
     Reporter,
     Succeeded,
 )
-from mainstay.jobs.errors import StepNotRunError
+from mainstay.jobs.errors import NestedWaitError, StepNotRunError
 from mainstay.jobs.failure import failure_of
+from mainstay.jobs.step_calls import running_step
 from mainstay.jobs.tracing import step_span
 from mainstay.jobs.turn import SETTLE_SECONDS, Undo
 from mainstay.jobs.v1 import worker_service_pb2 as pb
@@ -63,7 +64,12 @@ class RollbackTurn:
 
     async def begin(self, key: str) -> None:
         """Hold the function where it would do something new."""
-        del key
+        # What undoes a step would be held for ever.
+        if undone := running_step():
+            raise NestedWaitError(
+                f"step {key!r} begins where step {undone!r} is undone; call its function instead, "
+                "as what undoes a step has no steps of its own"
+            )
         await self._hold()
 
     def end(self, key: str) -> None:

@@ -68,19 +68,31 @@ class StepCalls:
                 await self.clock.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    async def invoke(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def undo(self, key: str, function: Callable[..., Any], result: Any) -> None:
+        """Call what undoes a step, as a part of that step."""
+        token = _running_step.set(key)
+        try:
+            await self._invoke(function, result)
+        finally:
+            _running_step.reset(token)
+
+    async def _invoke(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what the function returns."""
-        if inspect.iscoroutinefunction(function):
-            return await function(*args, **kwargs)
-        result = await self._threads.run(function, *args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        try:
+            if inspect.iscoroutinefunction(function):
+                return await function(*args, **kwargs)
+            result = await self._threads.run(function, *args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
+        except SystemExit as error:
+            # In a task of its own it would end the worker, with all other jobs.
+            raise RuntimeError(f"the function called sys.exit({error.code!r})") from error
 
     async def once(self, call: Call) -> Any:
         """Return what the function returns, within its time."""
         token = _running_step.set(call.key)
         try:
             if call.timeout is None:
-                return await self.invoke(call.function, *call.args, **call.kwargs)
+                return await self._invoke(call.function, *call.args, **call.kwargs)
             return await self._within(call.timeout, call)
         finally:
             _running_step.reset(token)
@@ -89,7 +101,7 @@ class StepCalls:
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                return await self.invoke(call.function, *call.args, **call.kwargs)
+                return await self._invoke(call.function, *call.args, **call.kwargs)
         except TimeoutError as error:
             if limit.expired():
                 late = f"step {call.key!r} took longer than {seconds:g} s"

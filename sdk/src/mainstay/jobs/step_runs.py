@@ -9,6 +9,7 @@ from mainstay.jobs.assignment import AssignedJob
 from mainstay.jobs.durations import Duration, in_seconds
 from mainstay.jobs.errors import NonRetryableError, ResultError, StepKeyError
 from mainstay.jobs.json_text import decode, encode_result
+from mainstay.jobs.model import StepKind
 from mainstay.jobs.step_calls import Call, StepCalls, result_reader
 from mainstay.jobs.tracing import step_span
 from mainstay.jobs.turn import Turn, Undo
@@ -145,7 +146,8 @@ class StepRuns:
             timeout: How long each try may take; beyond, TimeoutError. None means any time.
 
         Raises:
-            StepKeyError: The key is empty, too long or stands for another step of this attempt.
+            StepKeyError: The key is empty, too long or stands for another step: of this attempt, or
+                stored, of another kind.
             ResultError: JSON cannot hold the result, or it is above 1 MiB.
             StepRejectedError: The service refuses the result.
 
@@ -239,7 +241,7 @@ class StepRuns:
         self._turn.check()
         return {key: results[key] for key in steps}
 
-    def _claim(self, key: str) -> None:
+    def _claim(self, key: str, kind: StepKind = StepKind.RUN) -> None:
         if not 1 <= len(key) <= MAX_KEY:
             raise StepKeyError(f"step key {key[:50]!r}... is {len(key)} characters; use 1 to 200")
         if key in self._used:
@@ -247,11 +249,24 @@ class StepRuns:
                 f"step key {key!r} was used before in {self._job.function}; give each step its own,"
                 " in a loop for example by its index"
             )
+        self._check_kind(key, kind)
         self._used.add(key)
+
+    def _check_kind(self, key: str, kind: StepKind) -> None:
+        """Refuse a stored result that belongs to another kind of step, as the code was then."""
+        if key not in self._job.memo:
+            return
+        stored = self._job.kinds.get(key, StepKind.RUN)
+        short_sleep = (stored, kind) == (StepKind.RUN, StepKind.SLEEP)
+        if stored != kind and not short_sleep:
+            raise StepKeyError(
+                f"step key {key!r} of {self._job.function} is stored as one of kind {stored.value} "
+                f"and now used for one of kind {kind.value}; give the changed step its own key"
+            )
 
     def _undo(self, key: str, compensate: Callable[[Any], object], reader: Reader | None) -> Undo:
         async def undo(result_json: str) -> None:
-            await self._calls.invoke(compensate, _read(key, result_json, reader))
+            await self._calls.undo(key, compensate, _read(key, result_json, reader))
 
         return undo
 

@@ -59,7 +59,16 @@ def _run(future: Future[Any], call: Callable[[], Any]) -> None:
         return  # its step was given up while it waited for a thread
     try:
         result = call()
+    except StopIteration as error:
+        # No future can hold one: whoever awaits it would wait for ever (PEP 479 does the same).
+        future.set_exception(_caused_by(error))
     except BaseException as error:  # noqa: BLE001 - whatever it raises is its step's to raise
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _caused_by(error: StopIteration) -> RuntimeError:
+    raised = RuntimeError("the function raised StopIteration; give `next` a default, or catch it")
+    raised.__cause__ = error
+    return raised

@@ -15,7 +15,7 @@ from mainstay.jobs.assignment import AssignedJob
 from mainstay.jobs.durations import Duration, in_seconds, to_wire
 from mainstay.jobs.errors import NestedWaitError
 from mainstay.jobs.json_text import JsonValue, decode, encode_payload
-from mainstay.jobs.model import AcceptedEvent
+from mainstay.jobs.model import AcceptedEvent, StepKind
 from mainstay.jobs.step_calls import StepCalls, running_step
 from mainstay.jobs.step_runs import StepRuns
 from mainstay.jobs.turn import Turn
@@ -67,7 +67,8 @@ class Steps(StepRuns):
         are slept on the worker, and anew should that be lost.
         """
         seconds = max(in_seconds(duration), 0.0)
-        if seconds <= SHORT_SLEEP_SECONDS:
+        # What is left of a long one may be short: it stays what it was when it began.
+        if seconds <= SHORT_SLEEP_SECONDS and key not in self._job.kinds:
             await self.run(key, self._calls.clock.sleep, seconds)
         else:
             await self._wait(pb.WaitBegun(key=key, sleep=pb.SleepWait(duration=to_wire(seconds))))
@@ -155,7 +156,7 @@ class Steps(StepRuns):
             raise NestedWaitError(
                 f"step {wait.key!r} waits inside of step {outer!r}; wait between steps instead"
             )
-        self._claim(wait.key)
+        self._claim(wait.key, StepKind[str(wait.WhichOneof("wait")).upper()])
         text = await self._turn.recall(wait.key)
         if text is None:
             await self._turn.wait(wait)

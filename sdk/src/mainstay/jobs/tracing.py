@@ -66,7 +66,7 @@ if find_spec("opentelemetry") is not None:
         with _tracer.start_as_current_span(key, attributes={"mainstay.step.key": key}):
             yield
 
-    def record_failure(error: Exception) -> None:
+    def record_failure(error: BaseException) -> None:
         """Mark the current span as failed."""
         span = trace.get_current_span()
         span.record_exception(error)
@@ -84,6 +84,6 @@ else:
         del key
         return _NOTHING
 
-    def record_failure(error: Exception) -> None:
+    def record_failure(error: BaseException) -> None:
         """Record nothing."""
         del error

@@ -55,9 +55,15 @@ class ForwardTurn:
     """
 
     def __init__(
-        self, job: AssignedJob, reporter: Reporter, *, settle_seconds: float = SETTLE_SECONDS
+        self,
+        job: AssignedJob,
+        reporter: Reporter,
+        limit: asyncio.Timeout,
+        *,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         self.suspended: tuple[str, ...] = ()
+        self._limit = limit
         self._memo: Mapping[str, str] = job.memo
         self._reporter = reporter
         self._settle_seconds = settle_seconds
@@ -72,6 +78,8 @@ class ForwardTurn:
         """Pass the sign of life on; raise CancelledError when this turn is over."""
         if self.suspended:
             raise asyncio.CancelledError("the job is suspended")
+        if self._limit.expired():
+            raise asyncio.CancelledError("this turn has taken too long")
         self._reporter.alive()
 
     async def recall(self, key: str, undo: Undo | None = None) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainstay.jobs.durations import Duration, in_seconds, to_wire
-from mainstay.jobs.errors import ChildFailedError
+from mainstay.jobs.errors import ChildFailedError, ResultError
 from mainstay.jobs.json_text import JsonValue, encode
 from mainstay.jobs.v1 import worker_service_pb2 as pb
 
@@ -50,17 +50,22 @@ def received_event(result: Any) -> ReceivedEvent | None:
     """Return the result of a wait for an event."""
     if result is None:
         return None
+    _refuse_too_large(result, f"the event {result['name']} ({result['event_id']})")
     return ReceivedEvent(event_id=result["event_id"], name=result["name"], data=result["data"])
 
 
 def received_signal(result: Any) -> ReceivedSignal | None:
     """Return the result of a wait for a signal."""
-    return None if result is None else ReceivedSignal(data=result["data"])
+    if result is None:
+        return None
+    _refuse_too_large(result, "the signal")
+    return ReceivedSignal(data=result["data"])
 
 
 def child_result(function: str, result: Mapping[str, Any]) -> Any:
     """Return what an invoked job returned, or raise ChildFailedError."""
     if result["state"] == _SUCCEEDED:
+        _refuse_too_large(result, f"the result of job {result['job_id']} of {function}")
         return result["result"]
     failure = result.get("failure") or {}
     kind, reason = failure.get("kind", ""), failure.get("message", "")
@@ -72,3 +77,12 @@ def child_result(function: str, result: Mapping[str, Any]) -> Any:
         kind=kind,
         reason=reason,
     )
+
+
+def _refuse_too_large(result: Mapping[str, Any], what: str) -> None:
+    """Raise ResultError for what had no room among the steps of the job."""
+    if result.get("too_large"):
+        raise ResultError(
+            f"{what} has come, and what it carries has no room beside the other steps of the job; "
+            "send where it is instead, or wait for less in one job"
+        )

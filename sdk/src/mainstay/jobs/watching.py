@@ -1,6 +1,7 @@
 """The methods of the client that look at jobs: once, in lists, and for as long as they last."""
 
 import asyncio
+import logging
 import math
 import time
 import uuid
@@ -13,6 +14,8 @@ from mainstay.jobs.job_messages import filter_message, parse_job
 from mainstay.jobs.model import Job, JobFilter
 from mainstay.jobs.reconnect import reconnect_pause
 from mainstay.jobs.v1 import job_service_pb2 as pb
+
+log = logging.getLogger("mainstay.jobs")
 
 # A watch is renewed this often, so that no stream outlives a silent loss of its connection by much.
 WATCH_SECONDS = 60.0
@@ -53,9 +56,9 @@ class Watching(Calls):
 
         Only what is newer than `after_revision` is yielded; changes that come faster than they are
         read are folded into one, and the last state is always among them. When the service cannot
-        be reached the watch goes on from the last revision as soon as it can be again. With a
-        `timeout` in seconds DeadlineError is raised when the job has not ended by then. Raises
-        NotFoundError when there is no such job.
+        be reached the watch goes on from the last revision as soon as it can be again; that it was
+        interrupted is logged under `mainstay.jobs`. With a `timeout` in seconds DeadlineError is
+        raised when the job has not ended by then. Raises NotFoundError when there is no such job.
         """
         async with aclosing(self.watch_jobs({job_id: after_revision}, timeout=timeout)) as jobs:
             async for job in jobs:
@@ -76,11 +79,12 @@ class Watching(Calls):
         seen = {_as_told(job_id): revision for job_id, revision in wanted.items()}
         expiry = math.inf if timeout is None else time.monotonic() + timeout
         failures = 0
+        trouble: MainstayError | None = None
         while seen:
             try:
                 async with aclosing(self._open_watch(seen, expiry)) as states:
                     async for job in states:
-                        failures = 0
+                        failures, trouble = 0, None
                         if job.state.ended:
                             seen.pop(job.job_id, None)
                         else:
@@ -91,8 +95,12 @@ class Watching(Calls):
                 failures += 1
             except MainstayError as error:
                 failures = _count_failure(error, failures)
+                if not isinstance(error, DeadlineError):
+                    if trouble is None:
+                        log.warning("watch interrupted, goes on when it can: %s", error.message)
+                    trouble = error
             if seen:
-                await self._pause(seen, failures, expiry)
+                await self._pause(seen, failures, expiry, trouble)
 
     async def wait_for_job(self, job_id: str, *, timeout: float) -> Job:  # noqa: ASYNC109 - as above
         """Return the job once it has ended, well or badly.
@@ -144,15 +152,22 @@ class Watching(Calls):
                 if job.revision > revision:
                     yield job
 
-    async def _pause(self, seen: Mapping[str, int], failures: int, expiry: float) -> None:
+    async def _pause(
+        self,
+        seen: Mapping[str, int],
+        failures: int,
+        expiry: float,
+        trouble: MainstayError | None,
+    ) -> None:
         pause = reconnect_pause(failures, self._jitter) if failures else 0.0
         if time.monotonic() + pause >= expiry:
             others = len(seen) - 1
             has = f" and {others:,} more have" if others else " has"
+            at_last = "" if trouble is None else f"; at last it could not look: {trouble.message}"
             raise DeadlineError(
                 f"job {next(iter(seen))}{has} not ended within the time of the watch, which stops "
-                "none of them; watch again"
-            )
+                f"none of them; watch again{at_last}"
+            ) from trouble
         await asyncio.sleep(pause)
 
 

@@ -235,11 +235,15 @@ class Worker:
                 f"worker {self.name} has run before, and a worker runs once; make a new Worker"
             )
         self._began = True
-        async with self._crew() as crew:
-            await crew.until(self._stopping)
-            crew.check()
-            await self._drain(crew)
-            crew.check()
+        try:
+            async with self._crew() as crew:
+                await crew.until(self._stopping)
+                crew.check()
+                await self._drain(crew)
+                crew.check()
+        finally:
+            self._ended = True
+            self._ready.set()
 
     async def ready(self) -> None:
         """Return once the service knows this worker: events start its functions from now on.
@@ -306,8 +310,10 @@ class Worker:
             yield crew
         finally:
             with closing(threads):
-                await self._dismiss(crew)
-                await channel.close()
+                try:
+                    await self._dismiss(crew)
+                finally:
+                    await channel.close()
 
     async def _drain(self, crew: _Crew) -> None:
         log.info(
@@ -333,8 +339,6 @@ class Worker:
             await asyncio.wait((crew.conversation,), timeout=RELEASE_SECONDS)
             if crew.conversation.done():
                 crew.conversation.exception()  # fetched, or asyncio would complain about it later
-            self._ended = True
-            self._ready.set()
             log.info(
                 "worker %s stopped: %d jobs left to others",
                 self.name,

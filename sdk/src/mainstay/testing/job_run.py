@@ -12,7 +12,7 @@ from mainstay.jobs.errors import StepRejectedError
 from mainstay.jobs.execution import Execution
 from mainstay.jobs.function import Function
 from mainstay.jobs.json_text import decode
-from mainstay.jobs.model import Failure, JobState
+from mainstay.jobs.model import Failure, JobState, StepKind
 from mainstay.jobs.registry import Registry
 from mainstay.jobs.step_threads import StepThreads
 from mainstay.jobs.v1 import worker_service_pb2 as pb
@@ -144,6 +144,11 @@ class JobRun:
             timeout=None if timeout is None else in_seconds(timeout),
             rollback=rollback,
             version=self._function.version,
+            kinds={
+                step.key: step.kind
+                for step in self._job.steps.values()
+                if step.kind is not StepKind.RUN
+            },
         )
         # A task of its own: whoever calls may be cancelled, and is not the function.
         turn = asyncio.ensure_future(self._execution(job, self._job))

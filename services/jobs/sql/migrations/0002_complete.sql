@@ -192,6 +192,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (extract(epoch FROM ready_time) * 1000000)::bigint - priority::bigint * 10000000;
 COMMENT ON FUNCTION jobs.rank(timestamptz, integer) IS
     'Who goes first: ageing is part of it, since a new job of more priority is behind an old one.';
+CREATE FUNCTION jobs.rank_begun(ready_time timestamptz, priority integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN jobs.rank(ready_time, priority) - 4611686018427387904;
+COMMENT ON FUNCTION jobs.rank_begun(timestamptz, integer) IS
+    'Of jobs that go on with a turn they have begun: before all others, and negative, since they '
+    'draw on no rate again.';
 
 -- What a replica of version 1 queues goes on here.
 CREATE FUNCTION jobs.hand_over() RETURNS trigger LANGUAGE plpgsql AS $$

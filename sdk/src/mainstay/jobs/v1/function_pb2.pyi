@@ -29,19 +29,19 @@ class _VersionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Version
     VERSION_POLICY_CONTINUE: _VersionPolicy.ValueType  # 1
     """The new code goes on with the results of the old one's steps."""
     VERSION_POLICY_PIN: _VersionPolicy.ValueType  # 2
-    """It waits for a worker of its own version."""
+    """Once begun, it waits for a worker of the version that began it."""
     VERSION_POLICY_FAIL: _VersionPolicy.ValueType  # 3
     """It is dead-lettered, with `VersionChanged`."""
 
 class VersionPolicy(_VersionPolicy, metaclass=_VersionPolicyEnumTypeWrapper):
-    """What becomes of a job with finished steps when the code has changed. Values may be added."""
+    """What becomes of a job that has begun when the code has changed. Values may be added."""
 
 VERSION_POLICY_UNSPECIFIED: VersionPolicy.ValueType  # 0
 """As CONTINUE."""
 VERSION_POLICY_CONTINUE: VersionPolicy.ValueType  # 1
 """The new code goes on with the results of the old one's steps."""
 VERSION_POLICY_PIN: VersionPolicy.ValueType  # 2
-"""It waits for a worker of its own version."""
+"""Once begun, it waits for a worker of the version that began it."""
 VERSION_POLICY_FAIL: VersionPolicy.ValueType  # 3
 """It is dead-lettered, with `VersionChanged`."""
 Global___VersionPolicy: _TypeAlias = VersionPolicy  # noqa: Y015
@@ -110,7 +110,7 @@ class FunctionDefinition(_message.Message):
     version: _builtins.str
     """The version of its code, such as a release or a hash, up to 100 characters; empty for none."""
     version_policy: Global___VersionPolicy.ValueType
-    """What becomes of a job that has finished steps when a worker of another version takes it up."""
+    """What becomes of a job that has begun when a worker of another version takes it up."""
     priority: _builtins.int
     """Of jobs that wait, those with more go first: -100 to 100. A point is a head start of 10 s, so
     that what has waited long enough goes before what is more urgent and new.
@@ -149,7 +149,9 @@ class FunctionDefinition(_message.Message):
 
     @_builtins.property
     def rate_limit(self) -> Global___RateLimit:
-        """How many of its jobs may start in a time, as the rate limit service counts."""
+        """How many of its jobs may start in a time, as the rate limit service counts. Each attempt is a
+        start; a job that goes on after a wait, or is undone, is none.
+        """
 
     @_builtins.property
     def debounce(self) -> Global___Debounce:

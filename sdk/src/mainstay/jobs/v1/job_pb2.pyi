@@ -34,7 +34,9 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_RUNNING: _JobState.ValueType  # 2
     """A worker has it."""
     JOB_STATE_RETRYING: _JobState.ValueType  # 3
-    """An attempt failed or its worker was lost; waits for the next attempt."""
+    """An attempt failed, its worker was lost, or it was given back after some steps; waits for the next
+    attempt.
+    """
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 4
     """Ended well."""
     JOB_STATE_DEAD_LETTERED: _JobState.ValueType  # 5
@@ -60,7 +62,9 @@ JOB_STATE_QUEUED: JobState.ValueType  # 1
 JOB_STATE_RUNNING: JobState.ValueType  # 2
 """A worker has it."""
 JOB_STATE_RETRYING: JobState.ValueType  # 3
-"""An attempt failed or its worker was lost; waits for the next attempt."""
+"""An attempt failed, its worker was lost, or it was given back after some steps; waits for the next
+attempt.
+"""
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
 """Ended well."""
 JOB_STATE_DEAD_LETTERED: JobState.ValueType  # 5
@@ -97,7 +101,10 @@ class _StepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepKind.Val
     """Invoked a job and waited for its end. Its result is `{"job_id", "state", "result", "failure"}`."""
 
 class StepKind(_StepKind, metaclass=_StepKindEnumTypeWrapper):
-    """What a step did. Values may be added."""
+    """What a step did. Values may be added.
+
+    Results that a job's steps have no room for have only what is short, and `"too_large": true`.
+    """
 
 STEP_KIND_UNSPECIFIED: StepKind.ValueType  # 0
 """As RUN."""
@@ -228,7 +235,9 @@ class Job(_message.Message):
     event_name: _builtins.str
     """The name of the event that started it; empty for none."""
     data_json: _builtins.str
-    """What it was given, as JSON; left out of lists."""
+    """What it was given, as JSON; left out of lists, and where steps and result leave no room for it in
+    a message of 4 MiB.
+    """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """The steps that have finished, in order of completion."""

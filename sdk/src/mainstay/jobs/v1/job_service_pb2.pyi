@@ -739,7 +739,7 @@ class ExplainJobResponse(_message.Message):
     ESTIMATED_START_TIME_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
-    """How many jobs of its queue and tenant go before it, counted up to 10,000; only while ready."""
+    """How many jobs of its queue, tenant and key go before it, counted up to 10,000; only while ready."""
     summary: _builtins.str
     """One sentence for people."""
     @_builtins.property

@@ -181,7 +181,8 @@ class JobServiceServicer(object):
         event and the same jobs. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, with the JSON pointer of
         what breaks the schema), NOT_FOUND (`EVENT_SCHEMA_NOT_FOUND`), ALREADY_EXISTS
         (`IDEMPOTENCY_KEY_REUSED`: same key, other content), RESOURCE_EXHAUSTED (`QUEUE_FULL`, with the
-        delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+        delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`, or `TOO_MANY_WAITING`: more
+        calls wait to be stored than this replica takes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,8 +243,9 @@ class JobServiceServicer(object):
         """Ends a job and those that it has invoked; with `rollback`, its finished steps are undone first.
 
         One that no worker has ends at once. A worker hears of it at the latest with its next heartbeat
-        and has 30 s to comply; then the job is taken from it. May be repeated. Codes: NOT_FOUND
-        (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`), UNAVAILABLE.
+        and has 30 s to comply; then the job is taken from it. May be repeated: one that was cancelled is
+        returned as it is. Codes: NOT_FOUND (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`),
+        UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

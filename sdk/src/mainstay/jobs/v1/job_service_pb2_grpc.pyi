@@ -45,7 +45,8 @@ class JobServiceStub:
     event and the same jobs. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, with the JSON pointer of
     what breaks the schema), NOT_FOUND (`EVENT_SCHEMA_NOT_FOUND`), ALREADY_EXISTS
     (`IDEMPOTENCY_KEY_REUSED`: same key, other content), RESOURCE_EXHAUSTED (`QUEUE_FULL`, with the
-    delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+    delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`, or `TOO_MANY_WAITING`: more
+    calls wait to be stored than this replica takes).
     """
     Enqueue: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.EnqueueRequest, _job_service_pb2.EnqueueResponse]
     """Starts one job of one function, without an event.
@@ -82,8 +83,9 @@ class JobServiceStub:
     """Ends a job and those that it has invoked; with `rollback`, its finished steps are undone first.
 
     One that no worker has ends at once. A worker hears of it at the latest with its next heartbeat
-    and has 30 s to comply; then the job is taken from it. May be repeated. Codes: NOT_FOUND
-    (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`), UNAVAILABLE.
+    and has 30 s to comply; then the job is taken from it. May be repeated: one that was cancelled is
+    returned as it is. Codes: NOT_FOUND (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`),
+    UNAVAILABLE.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
     """Gives a dead letter as many attempts as its function declares, with its finished steps kept.
@@ -176,7 +178,8 @@ class JobServiceAsyncStub(JobServiceStub):
     event and the same jobs. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, with the JSON pointer of
     what breaks the schema), NOT_FOUND (`EVENT_SCHEMA_NOT_FOUND`), ALREADY_EXISTS
     (`IDEMPOTENCY_KEY_REUSED`: same key, other content), RESOURCE_EXHAUSTED (`QUEUE_FULL`, with the
-    delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+    delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`, or `TOO_MANY_WAITING`: more
+    calls wait to be stored than this replica takes).
     """
     Enqueue: _aio.UnaryUnaryMultiCallable[_job_service_pb2.EnqueueRequest, _job_service_pb2.EnqueueResponse]  # type: ignore[assignment]
     """Starts one job of one function, without an event.
@@ -213,8 +216,9 @@ class JobServiceAsyncStub(JobServiceStub):
     """Ends a job and those that it has invoked; with `rollback`, its finished steps are undone first.
 
     One that no worker has ends at once. A worker hears of it at the latest with its next heartbeat
-    and has 30 s to comply; then the job is taken from it. May be repeated. Codes: NOT_FOUND
-    (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`), UNAVAILABLE.
+    and has 30 s to comply; then the job is taken from it. May be repeated: one that was cancelled is
+    returned as it is. Codes: NOT_FOUND (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`),
+    UNAVAILABLE.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Gives a dead letter as many attempts as its function declares, with its finished steps kept.
@@ -310,7 +314,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         event and the same jobs. Codes: INVALID_ARGUMENT (`VALIDATION_FAILED`, with the JSON pointer of
         what breaks the schema), NOT_FOUND (`EVENT_SCHEMA_NOT_FOUND`), ALREADY_EXISTS
         (`IDEMPOTENCY_KEY_REUSED`: same key, other content), RESOURCE_EXHAUSTED (`QUEUE_FULL`, with the
-        delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+        delay after which to try again), UNAVAILABLE (`DATABASE_UNAVAILABLE`, or `TOO_MANY_WAITING`: more
+        calls wait to be stored than this replica takes).
         """
 
     @_abc_1.abstractmethod
@@ -383,8 +388,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a job and those that it has invoked; with `rollback`, its finished steps are undone first.
 
         One that no worker has ends at once. A worker hears of it at the latest with its next heartbeat
-        and has 30 s to comply; then the job is taken from it. May be repeated. Codes: NOT_FOUND
-        (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`), UNAVAILABLE.
+        and has 30 s to comply; then the job is taken from it. May be repeated: one that was cancelled is
+        returned as it is. Codes: NOT_FOUND (`JOB_NOT_FOUND`), FAILED_PRECONDITION (`JOB_OVER`),
+        UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

@@ -422,9 +422,11 @@ class StepCompleted(_message.Message):
     RESULT_JSON_FIELD_NUMBER: _builtins.int
     COMPENSABLE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The step's name, unique within the job, 1 to 200 characters."""
+    """The step's name, unique within the job, 1 to 200 characters; not that of a step that waits."""
     result_json: _builtins.str
-    """What it returned, as JSON, up to 1 MiB; 2.5 MiB for all steps of a job together."""
+    """What it returned, as JSON, up to 1 MiB; 2.5 MiB for all steps of a job together, those that wait
+    included.
+    """
     compensable: _builtins.bool
     """True when the function can undo it."""
     def __init__(
@@ -444,7 +446,11 @@ Global___StepCompleted: _TypeAlias = StepCompleted  # noqa: Y015
 
 @_typing.final
 class WaitBegun(_message.Message):
-    """A step that waits. The same key again changes nothing."""
+    """A step that waits. The same key again changes nothing.
+
+    Where what it gets would take the job's steps beyond 2.5 MiB, the data, result and failure in it are
+    left out, and `"too_large": true` says so.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -586,7 +592,7 @@ class InvokeWait(_message.Message):
     DATA_JSON_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     function: _builtins.str
-    """The function. It must not be one of those that led to this job."""
+    """The function. It must not be one of those that led to this job. A job that is to end starts none."""
     data_json: _builtins.str
     """The payload, a JSON object, up to 1 MiB."""
     priority: _builtins.int
@@ -1184,7 +1190,9 @@ class PollRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """How long to wait for the first job, up to 30 s, and at least the 0.2 s that looking takes."""
+        """How long to wait for the first job: up to 30 s and half of the lease, and at least the 0.2 s that
+        looking takes.
+        """
 
     def __init__(
         self,

@@ -1,15 +1,9 @@
-"""The example app does what its README says, on the real services."""
+"""The example app's backend does what its README says, on the real services."""
 
 import asyncio
 import json
-import os
 import re
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,23 +14,23 @@ from examples.video_app.backend import (
     Video,
     VideoBackend,
 )
-from examples.video_app.worker import METADATA_NAMESPACE, build_worker
+from examples.video_app.catalogue import METADATA_NAMESPACE
+from examples.video_app.jobs.videos import CHUNKS
 from mainstay import Mainstay, context
 from mainstay.cache.client import Hit
 from mainstay.errors import RateLimitError
 from mainstay.jobs import JobState
 from mainstay.ratelimit import FailureMode
-from services.cache.app import build as build_cache
-from services.cache.settings import CacheSettings
-from services.jobs.app import build as build_jobs
-from services.jobs.settings import JobsSettings
-from services.ratelimit.app import build as build_ratelimit
-from services.ratelimit.settings import RateLimitSettings
-from tests.integration.sdk_jobs.running_worker import running
+from tests.integration.video_app.app_process import (
+    PATIENCE,
+    next_line,
+    said,
+    start,
+    worker_process,
+)
 
-ROOT = Path(__file__).parents[3]
-POLICIES = ROOT / "policies"
-PATIENCE = 20.0
+CHUNK_KEYS = {f"chunk-{number}" for number in range(CHUNKS)}
+STEPS = {"probe", *CHUNK_KEYS, "thumbnails", "publish", "play"}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 VIDEO = Video(
     video_id="video-1",
@@ -45,91 +39,6 @@ VIDEO = Video(
     duration_seconds=94.0,
     title="How bridges stand",
 )
-
-
-@pytest.fixture
-async def addresses(redis_url: str, postgres_url: str) -> AsyncIterator[dict[str, str]]:
-    """Run cache, rate limit and jobs service, as `mainstay up` would."""
-    stores: dict[str, Any] = {"redis_url": redis_url, "policies_dir": POLICIES}
-    services = {
-        "cache": build_cache(CacheSettings(cache_port=0, cache_ops_port=0, **stores)),
-        "ratelimit": build_ratelimit(
-            RateLimitSettings(ratelimit_port=0, ratelimit_ops_port=0, **stores)
-        ),
-        "jobs": build_jobs(
-            JobsSettings(
-                postgres_url=postgres_url,
-                policies_dir=POLICIES,
-                jobs_port=0,
-                jobs_ops_port=0,
-            )
-        ),
-    }
-    async with AsyncExitStack() as stack:
-        for service in services.values():
-            await stack.enter_async_context(service.running())
-        yield {name: service.address for name, service in services.items()}
-
-
-@pytest.fixture
-async def mainstay(addresses: dict[str, str]) -> AsyncIterator[Mainstay]:
-    """Connect to them as the tenant `acme`."""
-    clients = Mainstay(
-        cache=addresses["cache"],
-        ratelimit=addresses["ratelimit"],
-        jobs=addresses["jobs"],
-        tenant="acme",
-    )
-    async with clients as mainstay:
-        yield mainstay
-
-
-@pytest.fixture
-async def worker_in_test(mainstay: Mainstay, addresses: dict[str, str]) -> AsyncIterator[None]:
-    """Run the app's worker in the process of the test."""
-    worker = build_worker(mainstay, addresses["jobs"])
-    async with running(worker):
-        await asyncio.wait_for(worker.ready(), PATIENCE)
-        yield
-
-
-async def start(
-    module: str, addresses: Mapping[str, str], environment: Mapping[str, str]
-) -> Process:
-    """Start a part of the app as its README says."""
-    variables = {f"MAINSTAY_{name.upper()}_ADDRESS": value for name, value in addresses.items()}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        f"examples.video_app.{module}",
-        cwd=ROOT,
-        env={**os.environ, **variables, **environment},
-        stdout=PIPE,
-    )
-
-
-@asynccontextmanager
-async def worker_process(addresses: dict[str, str], trace_file: Path) -> AsyncIterator[Process]:
-    """Run the app's worker within the block; it is connected when the block begins."""
-    process = await start("worker", addresses, {"MAINSTAY_TRACE_FILE": str(trace_file)})
-    try:
-        await next_line(process, "connected to jobs service")
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def next_line(process: Process, part: str) -> dict[str, Any]:
-    """Return the next JSON line whose event has `part` in it."""
-    assert process.stdout is not None
-    async with asyncio.timeout(PATIENCE):
-        while line := await process.stdout.readline():
-            fields: dict[str, Any] = json.loads(line)
-            if part in fields["event"]:
-                return fields
-    raise AssertionError(f"the worker ended before it logged {part!r}")
 
 
 @pytest.mark.usefixtures("worker_in_test")
@@ -143,7 +52,7 @@ class TestUpload:
 
         assert (4, False) == (upload.limit.remaining, upload.settings.from_cache)
         assert JobState.SUCCEEDED is job.state
-        assert ["probe", "transcode", "thumbnails", "publish"] == [step.key for step in job.steps]
+        assert STEPS == {step.key for step in job.steps}
         assert isinstance(published, Hit)
         assert job.result == json.loads(published.value)
 
@@ -176,18 +85,6 @@ class TestUpload:
         assert caught.value.retry_after is not None
         assert caught.value.retry_after > 3000
 
-    async def test_has_a_welcome_message_sent_in_spite_of_the_relay(
-        self, mainstay: Mainstay
-    ) -> None:
-        """The relay hangs up once; the second attempt gets through."""
-        accepted = await VideoBackend(mainstay).welcome("ada@example.org")
-
-        job = await mainstay.jobs.wait_for_job(accepted.job_ids[0], timeout=PATIENCE)
-
-        assert {"sent_to": ["ada@example.org"], "attempt": 2} == job.result
-        assert job.failure is not None
-        assert "ConnectionResetError" == job.failure.kind
-
 
 class TestUploadWithoutWorker:
     async def test_says_what_is_missing(self, mainstay: Mainstay) -> None:
@@ -205,11 +102,12 @@ class TestWorkerProcess:
         sender = context.RequestContext(
             request_id="request-42", traceparent=f"00-{TRACE_ID}-b7ad6b7169203331-01"
         )
-        async with worker_process(addresses, spans_file) as process:
+        tracing = {"MAINSTAY_TRACE_FILE": str(spans_file)}
+        async with worker_process(addresses, speed=50, **tracing) as process:
             with context.use(sender):
                 await VideoBackend(mainstay).upload("user-1", "basic", VIDEO)
             lines = [await next_line(process, "job started: process-video")]
-            lines += [await next_line(process, "step stored") for _ in range(4)]
+            lines += [await next_line(process, "step stored") for _ in STEPS]
             lines += [await next_line(process, "job succeeded: process-video")]
             process.terminate()
             assert 0 == await asyncio.wait_for(process.wait(), PATIENCE)
@@ -218,9 +116,7 @@ class TestWorkerProcess:
             (line["request_id"], line["tenant"], line["service"]) for line in lines
         }
         spans = [json.loads(line) for line in spans_file.read_text().splitlines()]
-        assert {"process-video", "probe", "transcode", "thumbnails", "publish"} < {
-            span["name"] for span in spans
-        }
+        assert {"process-video", *STEPS} < {span["name"] for span in spans}
         traced = [span for span in spans if span["context"]["trace_id"] == f"0x{TRACE_ID}"]
         assert "mainstay.cache.v1.CacheService/Set" in {span["name"] for span in traced}
         assert {"worker"} == {span["resource"]["attributes"]["service.name"] for span in traced}
@@ -230,14 +126,12 @@ class TestWorkerProcess:
 class TestBackendProcess:
     async def test_uploads_a_video_and_watches_its_job(self, addresses: dict[str, str]) -> None:
         """What somebody sees who follows the README."""
-        process = await start("backend", addresses, {})
-        async with asyncio.timeout(PATIENCE):
-            output, _ = await process.communicate()
-        lines = output.decode().splitlines()
+        process = await start("backend", addresses)
+        lines = await said(process)
 
         assert 0 == process.returncode
         assert ["request id", "job       "] == [line[:10] for line in lines[:2]]
-        assert "succeeded     steps finished: probe, transcode, thumbnails, publish" == lines[-1]
+        assert re.fullmatch(r"succeeded +100% published +playable: [0-9 ]+", lines[-1])
 
     async def test_says_when_to_come_back_after_five_uploads(
         self, mainstay: Mainstay, addresses: dict[str, str]
@@ -247,14 +141,13 @@ class TestBackendProcess:
             for _ in range(5):
                 await VideoBackend(demo).admit("user-42", "basic")
 
-        process = await start("backend", addresses, {})
-        async with asyncio.timeout(PATIENCE):
-            output, _ = await process.communicate()
+        process = await start("backend", addresses)
+        lines = await said(process)
 
         assert 1 == process.returncode
         assert re.fullmatch(
             r"refused    user-42 has used up the 5 uploads of plan basic; try again in \d+ s",
-            output.decode().splitlines()[-1],
+            lines[-1],
         )
 
 
