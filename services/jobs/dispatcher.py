@@ -1,8 +1,8 @@
 """Brings ready jobs to the workers of this process that have room for them."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -58,6 +58,11 @@ class Dispatcher:
         self._promote_at = clock()
         # Whether something waits for a place under a cap: every end of a job may make room.
         self._held = False
+        # Streams that had room left when nothing was left for them: what they finish is no reason
+        # to look again, only new work is.
+        self._served: frozenset[tuple[SessionId, int]] = frozenset()
+        self._claiming = False
+        self._room_meanwhile = False
         wakeups.subscribe(self._hear)
 
     def _hear(self, change: Change) -> None:
@@ -65,8 +70,18 @@ class Dispatcher:
             self._promote_at = min(self._promote_at, self._clock() + change.due_in)
         due = change.due_in is not None
         place = self._held and bool(change.jobs)
-        if change.work or change.room or change.anything or due or place:
+        if change.room and self._claiming:
+            # Whether it matters is known after the claim.
+            self._room_meanwhile = True
+        room = change.room and not self._claiming and not self._all_served()
+        if change.work or room or change.permits or change.anything or due or place:
             self._signal.set()
+
+    def _all_served(self) -> bool:
+        return all(
+            (opening.session_id, opening.stream) in self._served
+            for opening in self._streams.openings()
+        )
 
     async def run(self) -> None:
         """Hand out jobs for ever."""
@@ -101,11 +116,20 @@ class Dispatcher:
         promote = self._clock() >= self._promote_at
         if not openings and not promote:
             return False
-        claimed = await self._claim(list(openings.values()), promote=promote)
+        self._served, self._claiming = frozenset(), True
+        try:
+            claimed = await self._claim(list(openings.values()), promote=promote)
+        finally:
+            self._claiming = False
+        if claimed.exhausted:
+            self._served = _with_room_left(openings.values(), claimed.assignments)
         if promote:
             self._note_promotion(claimed)
         self._end(claimed.gone)
         await self._hand_out(claimed, openings)
+        room, self._room_meanwhile = self._room_meanwhile, False
+        if room and not self._all_served():
+            self._signal.set()
         return claimed.more
 
     async def _claim(self, openings: Sequence[Opening], *, promote: bool) -> Claimed:
@@ -172,3 +196,14 @@ class Dispatcher:
         """Return False when the stream ended or began to drain while the claim was on its way."""
         stream = self._streams.find(opening.session_id)
         return stream is not None and stream.stream == opening.stream and stream.deliver(jobs)
+
+
+def _with_room_left(
+    openings: Iterable[Opening], assignments: Iterable[Assignment]
+) -> frozenset[tuple[SessionId, int]]:
+    taken = Counter(job.session_id for job in assignments)
+    return frozenset(
+        (opening.session_id, opening.stream)
+        for opening in openings
+        if opening.room > taken[opening.session_id]
+    )

@@ -146,7 +146,7 @@ class Permits:
             if grant.permits < permits:
                 self._wait({rate: permits}, _between(grant.retry_after))
         if any(grant.permits for grant in granted.values()):
-            self._wakeups.announce(Change(room=True))
+            self._wakeups.announce(Change(permits=True))
 
     def _take(self, rate: Rate, grant: Grant) -> None:
         before = self._hands.get(rate)

@@ -180,6 +180,8 @@ class Claimed:
         spent: How many permits were used.
         wanting: How many more would be.
         held: Whether something waits in functions with a cap: each end of a job may let it start.
+        exhausted: Whether nothing is left that the openings could do, so that more room of theirs
+            is no reason to claim again.
 
     """
 
@@ -194,6 +196,7 @@ class Claimed:
     spent: Mapping[Rate, int] = field(default_factory=dict)
     wanting: Mapping[Rate, int] = field(default_factory=dict)
     held: bool = False
+    exhausted: bool = False
 
 
 class ClaimStore(Protocol):

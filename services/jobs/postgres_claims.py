@@ -70,11 +70,12 @@ class PostgresClaims:
             ended = await _end_changed(connection, rows, plan)
             gone = await _gone(connection, openings, plan.allotments, rows)
         served = _served(plan.allotments, rows)
+        more = bool(gone) or _more(plan, rows)
         return Claimed(
             assignments=_assignments(plan, rows, ended),
             endings=ended,
             gone=gone,
-            more=bool(gone) or _more(plan, rows),
+            more=more,
             promoted=promoted,
             next_due=next_due,
             served=served,
@@ -82,6 +83,7 @@ class PostgresClaims:
             spent=_spent(plan, served),
             wanting=plan.wanting,
             held=look.held,
+            exhausted=look.whole and not (more or look.held or plan.wanting),
         )
 
 

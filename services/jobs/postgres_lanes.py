@@ -69,6 +69,7 @@ class Look:
         held: Whether something waits in functions with a cap: each end of a job may let it start.
         behind: Whether it began behind lanes that another look had found.
         full: Whether there may be more tenants than it looked at.
+        whole: Whether there is nothing that it did not look at.
 
     """
 
@@ -76,6 +77,7 @@ class Look:
     held: bool = False
     behind: bool = False
     full: bool = False
+    whole: bool = True
 
 
 class LaneFinder:
@@ -122,6 +124,7 @@ class LaneFinder:
             held=any(row["concurrency"] or row["key_limit"] for row in rows),
             behind=bool(began),
             full=full,
+            whole=not (full or began or self._keys),
         )
 
     def _remember(self, rows: Iterable[Row]) -> bool:

@@ -25,6 +25,7 @@ class Change:
         timer_in: Seconds until a step that has begun to wait is over by the clock, if one has.
         cancelled: Whether workers have to hear that some of `jobs` are to end.
         room: Whether a worker here takes more jobs than before.
+        permits: Whether more jobs may start by their rate.
         anything: Whether more may have changed than is named here.
         remote: Whether another replica said so.
 
@@ -36,6 +37,7 @@ class Change:
     timer_in: float | None = None
     cancelled: bool = False
     room: bool = False
+    permits: bool = False
     anything: bool = False
     remote: bool = False
 

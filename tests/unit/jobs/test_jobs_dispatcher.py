@@ -176,6 +176,84 @@ class TestCaps:
         running.cancel()
 
 
+class Empty:
+    """A store in which nothing waits; each claim is counted, and `meanwhile` happens during it."""
+
+    def __init__(self, *, exhausted: bool, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.claims = 0
+        self._exhausted = exhausted
+        self._meanwhile = meanwhile
+
+    async def claim(self, openings: Sequence[Opening], **_: Any) -> Claimed:
+        """Assign nothing."""
+        self.claims += 1
+        self._meanwhile()
+        return Claimed(
+            assignments=(),
+            gone=frozenset(),
+            more=False,
+            promoted=0,
+            next_due=None,
+            exhausted=self._exhausted,
+        )
+
+
+class TestRoom:
+    @staticmethod
+    async def claims_after(store: Empty, streams: Streams, *changes: Change) -> int:
+        """Return how often a dispatcher claims: once at its start, and by these changes."""
+        wakeups = Wakeups()
+        dispatcher = Dispatcher(
+            store=store,
+            streams=streams,
+            sessions=sessions(SessionEnds(), streams),
+            wakeups=wakeups,
+            fairness=Fairness(),
+            permits=Permits(NoRateLimits(), wakeups, clock=lambda: 0.0),
+            poll_interval=300.0,
+            clock=lambda: 0.0,
+            random=lambda: 0.5,
+        )
+        running = asyncio.create_task(dispatcher.run())
+        await turn_the_loop()
+        for change in changes:
+            wakeups.announce(change)
+            await turn_the_loop()
+        running.cancel()
+        return store.claims
+
+    async def test_of_the_served(self) -> None:
+        """A worker for whom nothing was left and that has room anyway: more is no news."""
+        streams = Streams()
+        streams.attach(stream(1))
+        room = Change(room=True)
+
+        assert 1 == await self.claims_after(Empty(exhausted=True), streams, room)
+        assert 2 == await self.claims_after(Empty(exhausted=False), streams, room)
+
+    @pytest.mark.parametrize("news", [Change(work=True), Change(permits=True)])
+    async def test_work(self, news: Change) -> None:
+        """New work always is."""
+        streams = Streams()
+        streams.attach(stream(1))
+
+        assert 2 == await self.claims_after(Empty(exhausted=True), streams, news)
+
+    async def test_of_a_new_one(self) -> None:
+        """So is a worker that came while it was looked for the others."""
+        streams = Streams()
+        streams.attach(stream(1))
+        store = Empty(exhausted=True, meanwhile=lambda: streams.attach(stream(2)))
+
+        assert 2 == await self.claims_after(store, streams, Change(room=True))
+
+
+async def turn_the_loop() -> None:
+    """Let everything happen that can happen now."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 class TestClose:
     async def test_each_on_its_own(self) -> None:
         """One end that fails is logged and does not keep the others from being stored."""

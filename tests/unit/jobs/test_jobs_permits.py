@@ -72,7 +72,7 @@ class TestAsking:
         in_hand = await desk.want(mail=3)
 
         assert {MAIL: 3} == in_hand
-        assert [Change(room=True)] == desk.changes
+        assert [Change(permits=True)] == desk.changes
 
     async def test_used_once(self) -> None:
         """A permit that was used is in hand no more."""
