@@ -282,5 +282,5 @@ class TestQueries:
         (package / "queries.sql").write_text("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;\n")
         monkeypatch.syspath_prepend(tmp_path)
 
-        with pytest.raises(ValueError, match="two queries have one name"):
+        with pytest.raises(ValueError, match="the name a is taken by another query"):
             load_queries("sql_of_twins", "queries.sql")
