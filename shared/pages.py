@@ -54,7 +54,7 @@ def forged() -> ValidationError:
 
 def _storable(part: Key) -> bool:
     """Return whether a database can compare it: no text there has NUL, no number is larger."""
-    return "\0" not in part if isinstance(part, str) else abs(part) < 2**63
+    return "\0" not in part if isinstance(part, str) else -(2**63) <= part < 2**63
 
 
 def _decoded(token: str) -> list[Key] | None:

@@ -56,8 +56,11 @@ def histories(draw: st.DrawFn, *, clock_steps: bool = False) -> History:
     return History(limit=limit, acts=draw(st.lists(act, max_size=40)))
 
 
-def _flow(history: History) -> list[tuple[int, int]]:
-    """Return the true times at which something was admitted, or came back, which is negative."""
+def _flow(history: History) -> list[tuple[int, int, bool]]:
+    """Return the true times at which something was admitted, or came back, which is negative.
+
+    What came back may be part of a unit only, and then counts as none.
+    """
     debt: Debt | None = None
     limit, true_time, behind = history.limit, START, 0
     flow = []
@@ -68,22 +71,21 @@ def _flow(history: History) -> list[tuple[int, int]]:
         if act.back:
             moment = None if act.age is None else now - act.age
             debt, amount, _ = refund(debt, now=now, limit=limit, cost=act.cost, admitted_at=moment)
-            flow.append((true_time, -amount))
+            flow.append((true_time, -amount, True))
         else:
             debt, verdict = decide(debt, now=now, limit=limit, cost=act.cost, consume=True)
-            flow.append((true_time, act.cost if verdict.admits else 0))
+            flow.append((true_time, act.cost if verdict.admits else 0, False))
     return flow
 
 
 def _assert_bounded(history: History) -> None:
     """Hold every span between two acts against burst + time / interval."""
     flow, interval = _flow(history), emission_interval(history.limit)
-    for first, (begin, _) in enumerate(flow):
+    for first, (begin, _, _) in enumerate(flow):
         net = 0
-        for at, amount in flow[first:]:
+        for at, amount, _ in flow[first:]:
             net += amount
-            # What came back may have been part of a unit.
-            parts = sum(1 for _, other in flow[first:] if other < 0)
+            parts = sum(back for _, _, back in flow[first:])
 
             assert (net - parts) * interval <= burst(history.limit) * interval + at - begin
 
