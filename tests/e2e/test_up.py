@@ -172,7 +172,7 @@ class TestUp:
         async with terminal.up() as up:
             up.process.send_signal(signal.SIGTERM)
 
-            assert left == []
+            assert [children[pid] for pid in left] == []
             assert await up.ends() == 0
 
     async def test_runs_several_processes_of_each_service(
