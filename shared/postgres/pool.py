@@ -5,7 +5,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -140,7 +140,7 @@ class Postgres:
                     ended = await connection.execute("COMMIT")
                 except TimeoutError:
                     # It would not take a ROLLBACK either: no second wait.
-                    connection.terminate()
+                    _cut(connection)
                     raise
                 except BaseException:
                     await _roll_back(connection)
@@ -198,6 +198,11 @@ class Postgres:
                 finally:
                     metrics.postgres_pool_in_use.dec()
         except Exception as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # What went wrong while it was given up must not pass for an error of the database,
+                # after which callers go on.
+                raise asyncio.CancelledError from error
             translated = translate(error)
             if translated is None:
                 raise
@@ -211,7 +216,13 @@ async def _roll_back(connection: Connection) -> None:
     try:
         await connection.execute("ROLLBACK")
     except BaseException as error:
-        connection.terminate()
+        _cut(connection)
         if not isinstance(error, Exception):
             raise  # cancelled once more
         log.warning("postgres_rollback_failed", error=str(error))
+
+
+def _cut(connection: Connection) -> None:
+    """Drop a connection; one that was lost may be the pool's again already."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()

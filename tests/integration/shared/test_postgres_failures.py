@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from cli.embedded.postgres import PostgresServer
@@ -252,6 +253,28 @@ class TestStarting:
                 text = await heard.get()
 
         assert text == "read all about it"
+
+
+class TestCancellation:
+    async def test_is_none_of_the_databases_errors(self, postgres_url: str) -> None:
+        """What goes wrong while a task is given up does not let it go on."""
+        inside = asyncio.Event()
+
+        async def work(postgres: Postgres) -> None:
+            async with postgres.transaction(ACME):
+                inside.set()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError as error:
+                    # As asyncpg says of a connection that was lost at this very moment.
+                    raise asyncpg.InterfaceError("released back to the pool") from error
+
+        async with pool_of(postgres_url, max_size=1) as postgres:
+            task = asyncio.create_task(work(postgres))
+            await inside.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
 
 class TestQueries:
