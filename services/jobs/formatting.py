@@ -1,9 +1,6 @@
 """From values to messages."""
 
 from collections.abc import Iterable
-from datetime import datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
@@ -20,6 +17,7 @@ from services.jobs.job import (
     Wait,
 )
 from services.jobs.states import JobState
+from services.jobs.wire_times import timestamp
 
 MAX_JOB_BYTES = 4 * 1024 * 1024 - 4096
 """What fits into the 4 MiB of a message, with a token or the like beside it."""
@@ -99,10 +97,10 @@ def _without_data(value: Job) -> job_pb2.Job:
         cancellation=_cancellation(value.cancellation),
         request_id=value.request_id,
         worker=value.worker,
-        create_time=_time(value.create_time),
-        start_time=_time(value.start_time),
-        end_time=_time(value.end_time),
-        ready_time=_time(value.ready_time),
+        create_time=timestamp(value.create_time),
+        start_time=timestamp(value.start_time),
+        end_time=timestamp(value.end_time),
+        ready_time=timestamp(value.ready_time),
     )
 
 
@@ -112,9 +110,9 @@ def _step(step: Step) -> job_pb2.Step:
         kind=STEP_KINDS[step.kind],
         result_json=step.result,
         attempt=step.attempt,
-        end_time=_time(step.end_time),
+        end_time=timestamp(step.end_time),
         compensation=_COMPENSATIONS[step.compensation],
-        compensate_time=_time(step.compensate_time),
+        compensate_time=timestamp(step.compensate_time),
     )
 
 
@@ -123,7 +121,7 @@ def _wait(wait: Wait) -> job_pb2.Wait:
         key=wait.key,
         kind=STEP_KINDS[wait.kind],
         subject=wait.subject,
-        due_time=_time(wait.due_time),
+        due_time=timestamp(wait.due_time),
     )
 
 
@@ -160,13 +158,5 @@ def _cancellation(cancellation: Cancellation | None) -> job_pb2.Cancellation | N
     return job_pb2.Cancellation(
         reason=cancellation.reason,
         rollback=cancellation.rollback,
-        request_time=_time(cancellation.request_time),
+        request_time=timestamp(cancellation.request_time),
     )
-
-
-def _time(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from google.protobuf.duration_pb2 import Duration
-
 from mainstay.errors import ValidationError
 from mainstay.jobs.v1 import function_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
@@ -35,6 +33,7 @@ from services.jobs.function import (
 from services.jobs.job import SessionId
 from services.jobs.report_parsing import report_from
 from services.jobs.retry import Backoff
+from services.jobs.wire_times import seconds_of
 
 _UUID_BYTES = 16
 
@@ -143,7 +142,7 @@ def _debounce(definition: function_pb2.FunctionDefinition) -> Debounce | None:
     if not definition.HasField("debounce"):
         return None
     debounce = definition.debounce
-    period = _seconds_of(debounce.period)
+    period = seconds_of(debounce.period)
     return Debounce(
         period=period,
         key=debounce.key,
@@ -170,19 +169,14 @@ def _seconds(message: Any, field: str, default: float) -> float:
 
 
 def _seconds_if_set(message: Any, field: str) -> float | None:
-    return _seconds_of(getattr(message, field)) if message.HasField(field) else None
-
-
-def _seconds_of(duration: Duration) -> float:
-    seconds: float = duration.seconds + duration.nanos / 1e9
-    return seconds
+    return seconds_of(getattr(message, field)) if message.HasField(field) else None
 
 
 def _beats(beats: Iterable[worker_pb.JobBeat]) -> Iterator[JobBeat]:
     for beat in beats:
         # What is no token names no job of the worker's.
         if (token := tokens.decode(beat.token)) is not None:
-            yield JobBeat(token=token, idle=_seconds_of(beat.idle))
+            yield JobBeat(token=token, idle=seconds_of(beat.idle))
 
 
 def _held(raw_tokens: Sequence[bytes]) -> tuple[HeldToken, ...]:

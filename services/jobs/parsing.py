@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 
 from mainstay.errors import ValidationError
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from services.jobs.event import EventDraft, JobDraft
 from services.jobs.job import JobId
+from services.jobs.wire_times import seconds_of
 
 MAX_PROGRESS_MESSAGE = 500
 MAX_FAILURE_KIND = 200
@@ -40,7 +40,7 @@ def drafts_from(request: job_pb.SendEventsRequest) -> list[EventDraft]:
             data=_data_from(event, f"events[{number}].object"),
             idempotency_key=event.idempotency_key,
             priority=event.priority if event.HasField("priority") else None,
-            delay=_seconds_from(event.delay) if event.HasField("delay") else 0.0,
+            delay=seconds_of(event.delay) if event.HasField("delay") else 0.0,
         )
         for number, event in enumerate(request.events)
     ]
@@ -53,12 +53,8 @@ def job_draft_from(request: job_pb.EnqueueRequest) -> JobDraft:
         data=_data_from(request, "object"),
         idempotency_key=request.idempotency_key,
         priority=request.priority if request.HasField("priority") else None,
-        delay=_seconds_from(request.delay) if request.HasField("delay") else 0.0,
+        delay=seconds_of(request.delay) if request.HasField("delay") else 0.0,
     )
-
-
-def _seconds_from(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
 
 
 def _data_from(message: job_pb.Event | job_pb.EnqueueRequest, field: str) -> str | None:

@@ -6,9 +6,9 @@ from typing import Any
 from services.jobs import endings
 from services.jobs.endings import Ending
 from services.jobs.frames import Directive, Heartbeat
+from services.jobs.intervals import interval_of
 from services.jobs.job import Failure, JobId, SessionId
 from services.jobs.ports import RenewedSession
-from services.jobs.postgres_rows import interval_of
 from services.jobs.postgres_turns import close_leases, find_undoable, lock_leases, release_leases
 from services.jobs.terms import Terms
 from services.jobs.token import Token

@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection
 
 from services.jobs.endings import Ending
 from services.jobs.frames import Heartbeat, HeldToken, Hello
+from services.jobs.intervals import interval_of
 from services.jobs.job import JobId, SessionId
 from services.jobs.ports import OpenedSession, RenewedSession
 from services.jobs.postgres_beats import hear
 from services.jobs.postgres_functions import declare_functions
-from services.jobs.postgres_rows import interval_of
 from services.jobs.postgres_turns import release_leases
 from services.jobs.terms import Terms
 from services.jobs.token import Token

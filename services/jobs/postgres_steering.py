@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mainstay.errors import DatabaseError
+from services.jobs.intervals import interval_of
 from services.jobs.job import Failure, JobId
 from services.jobs.job_filter import JobFilter
-from services.jobs.postgres_rows import interval_of
 from services.jobs.postgres_turns import find_undoable
 from services.jobs.postgres_waits import after_ends, finish_waits
 from services.jobs.states import JobState

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from services.jobs.function import FunctionDefinition
+from services.jobs.intervals import interval_of
 from services.jobs.job import JobId
-from services.jobs.postgres_rows import interval_of
 from services.jobs.reports import MAX_STEPS_BYTES, STEP_OVERHEAD, WAIT_OVERHEAD
 from services.jobs.starting import key_of
 from services.jobs.waiting import (

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
-
 from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
 from services.jobs import token as tokens
 from services.jobs.job import Failure, Progress
@@ -21,6 +19,7 @@ from services.jobs.reports import (
     WaitBegun,
 )
 from services.jobs.waiting import DEFAULT_TIMEOUT, EventWait, Invoke, SignalWait, Sleep, Waited
+from services.jobs.wire_times import seconds_of
 
 MAX_PROGRESS_MESSAGE = 500
 MAX_FAILURE_KIND = 200
@@ -49,7 +48,7 @@ def _step(step: worker_pb.StepCompleted) -> StepCompleted:
 def _wait(begun: worker_pb.WaitBegun) -> Waited | None:
     match begun.WhichOneof("wait"):
         case "sleep":
-            return Sleep(duration=_seconds(begun.sleep.duration))
+            return Sleep(duration=seconds_of(begun.sleep.duration))
         case "event":
             event = begun.event
             return EventWait(
@@ -66,7 +65,7 @@ def _wait(begun: worker_pb.WaitBegun) -> Waited | None:
 
 
 def _timeout(wait: Any) -> float:
-    return _seconds(wait.timeout) if wait.HasField("timeout") else DEFAULT_TIMEOUT
+    return seconds_of(wait.timeout) if wait.HasField("timeout") else DEFAULT_TIMEOUT
 
 
 def _progress(progress: worker_pb.ProgressReported) -> Progress:
@@ -84,12 +83,7 @@ def _failed(failed: worker_pb.Failed) -> Failed:
         permanent=failed.permanent,
     )
     asked = failed.HasField("retry_after")
-    return Failed(failure=failure, retry_after=_seconds(failed.retry_after) if asked else None)
-
-
-def _seconds(duration: Duration) -> float:
-    seconds: float = duration.seconds + duration.nanos / 1e9
-    return seconds
+    return Failed(failure=failure, retry_after=seconds_of(failed.retry_after) if asked else None)
 
 
 def _text(text: str, longest: int) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.jobs.endings import Ending, Lease
+from services.jobs.intervals import seconds_of
 from services.jobs.job import JobId, Progress
-from services.jobs.postgres_rows import seconds_of
 from services.jobs.retry import Backoff
 from services.jobs.states import Attempts, JobState
 

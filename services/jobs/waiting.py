@@ -195,10 +195,6 @@ class EndedChild:
     failure: Failure | None
 
 
-NOTHING = "null"
-"""The result of a sleep, and of a wait for something that did not come in time."""
-
-
 def event_done(job_id: JobId, key: str, event_id: EventId, name: str, data: str) -> Done:
     """Return the end of a wait for an event; `data` is JSON text."""
     facts = {"event_id": str(event_id), "name": name}

@@ -17,7 +17,6 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -44,6 +43,7 @@ from mainstay.jobs.registry import Registry
 from mainstay.jobs.session import Session
 from mainstay.jobs.step_calls import StepCalls
 from mainstay.jobs.step_threads import StepThreads
+from mainstay.signals import run_until_signal
 
 log = logging.getLogger("mainstay.worker")
 
@@ -264,26 +264,7 @@ class Worker:
 
     async def run_until_signal(self) -> None:
         """Run; SIGTERM or SIGINT drains, a second one hands jobs back at once."""
-        loop = asyncio.get_running_loop()
-        running = asyncio.ensure_future(self.run())
-
-        def interrupted() -> None:
-            if self._stopping.is_set():
-                running.cancel()
-            self.stop()
-
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, interrupted)
-        try:
-            await asyncio.wait((running,))
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        if not running.cancelled():
-            running.result()
+        await run_until_signal(self.run, self.stop)
 
     @asynccontextmanager
     async def _crew(self) -> AsyncIterator[_Crew]:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from mainstay.outbox.message import (
 )
 from mainstay.outbox.outbox import Outbox
 from mainstay.outbox.sender import Sender
+from mainstay.signals import run_until_signal
 
 log = logging.getLogger("mainstay.outbox")
 
@@ -109,26 +109,7 @@ class OutboxRelay:
 
     async def run_until_signal(self) -> None:
         """Run; SIGTERM or SIGINT stops, a second one leaves the batch in hand to the next relay."""
-        loop = asyncio.get_running_loop()
-        running = asyncio.ensure_future(self.run())
-
-        def interrupted() -> None:
-            if self._stopping.is_set():
-                running.cancel()
-            self.stop()
-
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, interrupted)
-        try:
-            await asyncio.wait((running,))
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        if not running.cancelled():
-            running.result()
+        await run_until_signal(self.run, self.stop)
 
     async def _relay(self, connection: Connection) -> None:
         """Relay over one connection until it is lost."""
