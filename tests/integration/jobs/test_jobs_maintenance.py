@@ -159,3 +159,12 @@ class TestSweep:
 
         assert 1 == done["dead_letters"]
         assert [job_pb2.JOB_STATE_DISCARDED, job_pb2.JOB_STATE_DEAD_LETTERED] == states
+
+
+class TestRights:
+    @pytest.mark.parametrize("name", ["ensure_partitions", "cleanup_job_queue"])
+    async def test_nobody_elses(self, database: asyncpg.Connection, name: str) -> None:
+        """A role that may read reports cannot drop days of the history by them."""
+        query = "SELECT has_function_privilege('public', $1, 'execute')"
+
+        assert not await database.fetchval(query, f"jobs.{name}(integer)")

@@ -548,6 +548,10 @@ COMMENT ON FUNCTION jobs.cleanup_job_queue(integer) IS
     'Drops the days of the history that are older than so many; returns how many it dropped.';
 
 
+-- They act with the rights of their owner: who may read the history must not be able to drop it.
+REVOKE EXECUTE ON FUNCTION jobs.ensure_partitions(integer), jobs.cleanup_job_queue(integer)
+    FROM PUBLIC;
+
 DO $$
 DECLARE
     name text;
