@@ -10,7 +10,10 @@
     ├── JobQueueError            UNAVAILABLE          503  the queue cannot take or give jobs
     ├── QueueFullError           RESOURCE_EXHAUSTED   429  the queue has no room for more jobs
     ├── ExternalApiError         UNAVAILABLE          503  somebody else's API failed
+    │   └── ExternalApiRefusedError  INTERNAL         500  it would refuse the same call again
     ├── AiApiError               UNAVAILABLE          503  an AI provider failed
+    │   ├── AiApiRefusedError    INTERNAL             500  it would refuse the same call again
+    │   └── AiContentError       FAILED_PRECONDITION  400  it refuses what the call is about
     ├── AiQuotaError             RESOURCE_EXHAUSTED   429  the AI budget is used up
     ├── FeatureGateError         FAILED_PRECONDITION  400  the plan lacks the feature
     ├── PlanLimitError           RESOURCE_EXHAUSTED   429  the plan's allowance is used up
@@ -20,6 +23,8 @@
     ├── AuthenticationError      UNAUTHENTICATED      401  who is calling is not known
     ├── AuthorizationError       PERMISSION_DENIED    403  the caller may not do this
     ├── StorageError             UNAVAILABLE          503  files cannot be read or written
+    │   ├── StorageFullError     RESOURCE_EXHAUSTED   429  there is no room for them
+    │   └── StorageDamagedError  DATA_LOSS            500  what was stored is not what is there
     ├── NotFoundError            NOT_FOUND            404  the thing does not exist
     ├── ConflictError            ABORTED              409  somebody else changed it first
     ├── AlreadyExistsError       ALREADY_EXISTS       409  the thing exists with other content
@@ -32,6 +37,8 @@
     └── UnknownError             UNKNOWN              500  not from Mainstay, such as a proxy
 
 The gRPC and HTTP codes follow google.rpc.Code; how an error travels is in `mainstay.errors_wire`.
+A class that is new to a caller arrives as the general one of its gRPC code. docs/errors.md has the
+whole table.
 """
 
 from collections.abc import Mapping
@@ -95,7 +102,11 @@ class MainstayError(Exception):
 
 
 class DatabaseError(MainstayError):
-    """PostgreSQL cannot be reached, or broke off what it was doing."""
+    """PostgreSQL cannot be reached, or broke off what it was doing.
+
+    Only what may succeed when it is tried again: a query that cannot is a fault of ours, and an
+    InternalError under an error id, since its text quotes data.
+    """
 
     code = grpc.StatusCode.UNAVAILABLE
     http_status = 503
@@ -161,7 +172,7 @@ class QueueFullError(MainstayError):
 
 
 class ExternalApiError(MainstayError):
-    """An API outside the suite failed."""
+    """An API outside the suite failed; `upstream` and `upstream_status` belong in the metadata."""
 
     code = grpc.StatusCode.UNAVAILABLE
     http_status = 503
@@ -171,8 +182,19 @@ class ExternalApiError(MainstayError):
     transient = True
 
 
+class ExternalApiRefusedError(ExternalApiError):
+    """An API outside the suite refused a call, and would refuse the same call again."""
+
+    code = grpc.StatusCode.INTERNAL
+    http_status = 500
+    default_reason = "EXTERNAL_API_REFUSED"
+    user_message = "A partner service could not do this."
+    recovery = "Correct the call or its credentials; the metadata names the upstream's status."
+    transient = False
+
+
 class AiApiError(MainstayError):
-    """An AI provider failed."""
+    """An AI provider failed; `upstream` and `upstream_status` belong in the metadata."""
 
     code = grpc.StatusCode.UNAVAILABLE
     http_status = 503
@@ -180,6 +202,28 @@ class AiApiError(MainstayError):
     user_message = "The assistant is not answering. Please try again."
     recovery = "Retry with backoff or use another provider."
     transient = True
+
+
+class AiApiRefusedError(AiApiError):
+    """An AI provider refused a call, and would refuse the same call again."""
+
+    code = grpc.StatusCode.INTERNAL
+    http_status = 500
+    default_reason = "AI_API_REFUSED"
+    user_message = "The assistant could not do this."
+    recovery = "Correct the call, its model or its credentials, or use another provider."
+    transient = False
+
+
+class AiContentError(AiApiError):
+    """An AI provider refuses what a call is about, such as for its rules."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 400
+    default_reason = "AI_CONTENT_REFUSED"
+    user_message = "The assistant does not answer this."
+    recovery = "Change what is asked; the same content would be refused again."
+    transient = False
 
 
 class AiQuotaError(MainstayError):
@@ -284,6 +328,28 @@ class StorageError(MainstayError):
     user_message = "The file could not be stored. Please try again."
     recovery = "Retry with backoff; check the disk if it persists."
     transient = True
+
+
+class StorageFullError(StorageError):
+    """There is no room for the file, on the disk or in the quota of who stores it."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = 429
+    default_reason = "STORAGE_FULL"
+    user_message = "There is no room for the file."
+    recovery = "Remove files or enlarge the disk, then store it again."
+    transient = False
+
+
+class StorageDamagedError(StorageError):
+    """What was stored is not what is there: cut short, or changed."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    http_status = 500
+    default_reason = "STORAGE_DAMAGED"
+    user_message = "The file is damaged."
+    recovery = "Restore it from a backup, or store it again."
+    transient = False
 
 
 class _ResourceError(MainstayError):

@@ -58,6 +58,7 @@ _BY_CODE = {
     grpc.StatusCode.CANCELLED: errors.CancelledError,
     grpc.StatusCode.UNIMPLEMENTED: errors.UnimplementedError,
     grpc.StatusCode.INTERNAL: errors.InternalError,
+    grpc.StatusCode.DATA_LOSS: errors.StorageDamagedError,
 }
 
 
@@ -134,7 +135,12 @@ def _specific_details(error: errors.MainstayError) -> Iterator[Message]:
                 resource_type=room.cut(error.resource_type, _MAX_WORD),
                 resource_name=room.cut(error.resource_name),
             )
-        case errors.RateLimitError() | errors.AiQuotaError() | errors.PlanLimitError():
+        case (
+            errors.RateLimitError()
+            | errors.AiQuotaError()
+            | errors.PlanLimitError()
+            | errors.StorageFullError()
+        ):
             violation = status_pb2.QuotaFailure.Violation(
                 subject=room.cut(error.metadata.get("subject", ""), _MAX_WORD),
                 description=room.cut(error.message),
@@ -147,7 +153,7 @@ def _specific_details(error: errors.MainstayError) -> Iterator[Message]:
                     for quota, text in room.entries(error.violations)
                 ]
             )
-        case errors.PreconditionError():
+        case errors.PreconditionError() | errors.AiContentError():
             unmet = status_pb2.PreconditionFailure.Violation(
                 type=room.cut(error.reason, _MAX_WORD),
                 subject=room.cut(error.metadata.get("subject", ""), _MAX_WORD),

@@ -117,6 +117,13 @@ class TestErrorsOfTheTree:
         assert "retry-after" not in answer.headers
         assert "retry_after" not in answer.json()
 
+    @pytest.mark.parametrize("odd", [float("inf"), float("nan"), -1.0, 1e300])
+    async def test_say_nothing_of_a_wait_that_is_none(self, serve: Serve, odd: float) -> None:
+        """An application may have computed it from anything."""
+        answer = await _failing(serve, example(NotFoundError, retry_after=odd))
+
+        assert (404, False) == (answer.status_code, "retry-after" in answer.headers)
+
     async def test_of_an_enforced_limit_tell_that_limit(
         self, serve: Serve, mainstay: Mainstay
     ) -> None:

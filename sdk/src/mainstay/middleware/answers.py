@@ -9,6 +9,8 @@ from mainstay.errors import InternalError, MainstayError, RateLimitError
 
 # Of draft-ietf-httpapi-ratelimit-headers-10, for answers that a rate limit gives.
 _QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+# No client waits for longer, nor for what is no number.
+_LONGEST_WAIT = 1e9
 # What errors of rate limits know of the limit that denied.
 _LIMIT_HEADERS = (
     "x-ratelimit-limit",
@@ -46,7 +48,7 @@ def failure(error: Exception, request_id: str) -> Answer:
         headers = {name: known.metadata[name] for name in _LIMIT_HEADERS if name in known.metadata}
         if rule := known.metadata.get("rule"):
             problem |= {"type": _QUOTA_EXCEEDED, "violated-policies": [rule]}
-    if known.retry_after is not None:
+    if known.retry_after is not None and 0 <= known.retry_after <= _LONGEST_WAIT:
         problem["retry_after"] = wait = math.ceil(known.retry_after)
         headers["retry-after"] = str(wait)
     return Answer(known.http_status, problem, headers)
