@@ -24,15 +24,15 @@ async def compare(
     async with Channel(service.address) as to_service, Channel(echo.address) as to_echo:
         rounds = []
         for number in range(ROUNDS + 1):
-            floor = await _cost(echo, call_on(to_echo))
-            ours = await _cost(service, call_on(to_service))
+            floor = await cost(echo, call_on(to_echo))
+            ours = await cost(service, call_on(to_service))
             if number:  # the first warms up
                 rounds.append((floor, ours))
     return _findings(what, rounds)
 
 
-async def _cost(server: Server, call: Call) -> float:
-    """Return CPU microseconds per call."""
+async def cost(server: Server, call: Call) -> float:
+    """Have all callers make their calls; return the server's CPU microseconds per call."""
 
     async def caller(first: int) -> None:
         for number in range(first, first + CALLS_PER_CALLER):

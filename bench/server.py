@@ -31,6 +31,10 @@ class Server:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
+    def rss_bytes(self) -> int:
+        """Return how much memory it holds."""
+        return int(self._process.memory_info().rss)
+
 
 @asynccontextmanager
 async def serve(

@@ -50,9 +50,9 @@ class Target:
 
 
 @asynccontextmanager
-async def cache_service() -> AsyncIterator[Target]:
+async def cache_service(environment: Mapping[str, str] | None = None) -> AsyncIterator[Target]:
     """Run one process of the cache on an empty Redis until the block ends."""
-    async with _service("cache", {}) as target:
+    async with _service("cache", environment or {}) as target:
         yield target
 
 

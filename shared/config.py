@@ -93,6 +93,11 @@ class CommonSettings(BaseSettings):
         description="Lines about calls that ended well, per second, method and process; beyond it "
         "one call in 100 has a line, which says for how many it stands.",
     )
+    request_log: bool = Field(
+        True,
+        description="Keep the log of calls, and their performance by the minute, in PostgreSQL, "
+        "where MAINSTAY_POSTGRES_URL is set.",
+    )
     otlp_endpoint: str | None = Field(
         None, description="Where to send traces over OTLP/HTTP, such as http://collector:4318."
     )
@@ -104,6 +109,13 @@ class CommonSettings(BaseSettings):
     )
     sentry_dsn: SecretStr | None = Field(
         None, description="Where to report unexpected errors; unset reports none."
+    )
+    sentry_traces_sample_ratio: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of traces whose calls go to Sentry as transactions, where there is a "
+        "DSN; at most 10 a second of one process.",
     )
 
     @field_validator("host")

@@ -1,16 +1,142 @@
 """An HTTP server that lives in the service's own event loop."""
 
 import asyncio
+import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mainstay.errors import ConfigurationError
 
 START_TIMEOUT = 10.0
 TICK = 1.0
+MAX_CONNECTIONS = 500
+HEAD_TIMEOUT = 10.0
+"""Longest wait for the head of a request, in seconds."""
+
+TAKE_TIMEOUT = 30.0
+"""Longest wait for a client to take what it was answered, in seconds."""
+
+MAX_UNANSWERED = 64 * 1024
+"""Most that is read of a connection between two answers, in bytes; the parser knows no bound."""
+
+MAX_AHEAD = 16
+"""Requests that a connection may send ahead of the answers."""
+
+COMPLAINT_PERIOD = 60.0
+"""Seconds between two log lines about requests that are none: anybody can cause them."""
+
+
+class _Rarely(logging.Filter):
+    """Lets what uvicorn says of each odd request through once in a while."""
+
+    _TEXTS = ("Invalid HTTP request", "Unsupported upgrade", "No supported WebSocket library")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = str(record.msg)
+        if not text.startswith(self._TEXTS):
+            return True
+        if record.created - self._said.get(text, -math.inf) < COMPLAINT_PERIOD:
+            return False
+        self._said[text] = record.created
+        return True
+
+
+logging.getLogger("uvicorn.error").addFilter(_Rarely())
+
+
+class _Connection(HttpToolsProtocol):
+    """Lets no connection on which nothing happens keep a new one out, or stay for ever.
+
+    Pollers take a refusal for sickness: when there are too many connections, the one that has been
+    quiet for longest goes, and a poller that comes is always answered.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.heard = self.loop.time()
+        self._unanswered = 0
+        self._answering: RequestResponseCycle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = self._lose_patience_later()
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.loop.time()
+        self._unanswered += len(data)
+        if self._unanswered > MAX_UNANSWERED:
+            self.transport.abort()
+            return
+        super().data_received(data)
+        if len(self.pipeline) > MAX_AHEAD:
+            self.transport.abort()
+        elif not self._has_answered:
+            self._stop(self._patience)
+            self._patience = None
+        elif self._patience is None:
+            self._patience = self._lose_patience_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop(self._patience)
+        self._stop(self._untaken)
+        super().connection_lost(exc)
+        # uvicorn tells the request that came last, which waits for this one.
+        self.pipeline.clear()
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._untaken = self.loop.call_later(TAKE_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop(self._untaken)
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        self._unanswered = 0
+        super().on_response_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is the client's turn: to ask, or to take what it was answered."""
+        return self._has_answered or self.flow.write_paused
+
+    @property
+    def _has_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _lose_patience_later(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(HEAD_TIMEOUT, self.timeout_keep_alive_handler)
+
+    @staticmethod
+    def _stop(timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()
+
+    def _make_room(self) -> None:
+        others = (each for each in self.connections if isinstance(each, _Connection))
+        quiet = [each for each in others if each is not self and each.is_quiet]
+        # Without a quiet one it is this one: all others are being answered.
+        goes = min(quiet, key=lambda each: each.heard, default=self)
+        goes.transport.abort()
+        # It is told later; until then it would be picked again.
+        self.connections.discard(goes)
 
 
 class _Server(uvicorn.Server):
@@ -50,8 +176,9 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
+            http=_Connection,
             timeout_keep_alive=75,
-            limit_concurrency=500,
             timeout_graceful_shutdown=5,
             ws="none",
         )

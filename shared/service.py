@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Protocol, TypeVar
 
 import structlog
@@ -24,12 +25,17 @@ from mainstay.errors import ConfigurationError, MainstayError
 from shared.config import EXIT_CONFIGURATION, CommonSettings, load_settings
 from shared.http import HttpServer
 from shared.operations import operations_app
+from shared.postgres.slow_queries import SlowQueries
 from shared.processes import is_worker_process, own_port, supervise
+from shared.rpc.health import Named
 from shared.rpc.policy import MethodPolicy
 from shared.rpc.server import AddToServer, RpcServer, authority
+from shared.telemetry import metrics
 from shared.telemetry.logs import configure_logs
-from shared.telemetry.sentry import configure_sentry
-from shared.telemetry.tracing import configure_tracing
+from shared.telemetry.loop_lag import LoopLag
+from shared.telemetry.sentry import configure_sentry, flush_sentry, report_crash
+from shared.telemetry.telemetry_rows import TelemetryRows
+from shared.telemetry.trace_export import configure_tracing, exports_traces
 
 MAX_STREAMS = 4_000
 FIRST_WAIT = 0.1
@@ -79,13 +85,15 @@ class Service:
         self._settings = settings
         self._port = port
         self._conditions: dict[str, str] = {}
+        self._rows = _rows(name, settings)
         shared_port = settings.processes > 1
         self._rpc = RpcServer(
             max_calls=settings.max_concurrent_calls,
             max_streams=MAX_STREAMS,
-            traced=is_tracing(settings) if traced is None else traced,
+            traced=exports_traces(settings) if traced is None else traced,
             shared_port=shared_port,
             setting=f"MAINSTAY_{name.upper()}_PORT",
+            calls=self._rows,
         )
         self._ops = HttpServer(
             "operations",
@@ -96,12 +104,16 @@ class Service:
         )
         self._resources: list[Resource] = []
         self._started: list[Resource] = []
-        self._tasks: list[tuple[str, Hook]] = []
+        self._tasks: list[tuple[str, Hook]] = [
+            ("loop-lag", LoopLag().run),
+            ("slow-queries", SlowQueries().run),
+        ]
         self._running_tasks: list[asyncio.Task[None]] = []
         self._drain_hooks: list[Hook] = []
         self._stop = asyncio.Event()
         self._exit_code = 0
         self._began_serving = False
+        metrics.build_info.labels(name, version("mainstay-suite")).set(1)
 
     @property
     def address(self) -> str:
@@ -117,6 +129,16 @@ class Service:
     def serving(self) -> bool:
         """Return whether calls are welcome."""
         return self._rpc.health.serving
+
+    @property
+    def started(self) -> bool:
+        """Return whether calls were welcome at some time."""
+        return self._rpc.health.started
+
+    def answer_health_for(self, named: Named) -> Callable[[], None]:
+        """Answer grpc.health.v1 for more names; call what is returned when they change."""
+        self._rpc.health.add_named(named)
+        return self._rpc.health.look_again
 
     def use(self, resource: R) -> R:
         """Start `resource` before serving and close it after; in order, and in reverse."""
@@ -159,13 +181,16 @@ class Service:
             self._started.append(resource)
             await self._start_with_backoff(resource)
         await self._rpc.start(self._settings.host, self._port)
-        for name, run in self._tasks:
+        for name, run in self._all_tasks():
             task = asyncio.create_task(self._guard(name, run), name=name)
             self._running_tasks.append(task)
         _settle_memory()
         self._began_serving = True
         self._rpc.health.set_serving(serving=True)
         log.info("service_ready", address=self.address, operations=self.ops_address)
+
+    def _all_tasks(self) -> list[tuple[str, Hook]]:
+        return self._tasks + ([("telemetry", self._rows.run)] if self._rows else [])
 
     @staticmethod
     async def _start_with_backoff(resource: Resource) -> None:
@@ -191,6 +216,7 @@ class Service:
             await run()
         except Exception as error:  # noqa: BLE001 - whatever ended the task ends the service
             log.fatal("background_task_failed", task=name, exc_info=error)
+            report_crash(error, task=name)
         else:
             log.fatal("background_task_ended", task=name)
         self._exit_code = EXIT_CRASHED
@@ -209,6 +235,8 @@ class Service:
         await asyncio.gather(*self._running_tasks, return_exceptions=True)
         for resource in reversed(self._started):
             await _drain_step(resource.name, resource.close)
+        if self._rows is not None:
+            await _drain_step("telemetry", self._rows.close)
         await self._ops.close()
         log.info("service_stopped")
 
@@ -273,18 +301,19 @@ def _settle_memory() -> None:
     gc.set_threshold(2_000, 20, 50)
 
 
+def _rows(name: str, settings: CommonSettings) -> TelemetryRows | None:
+    """Return what keeps the calls of a service in PostgreSQL, where there is one."""
+    if settings.postgres_url is None or not settings.request_log:
+        return None
+    return TelemetryRows(name, settings.postgres_url.get_secret_value())
+
+
 async def _drain_step(part: str, step: Hook) -> None:
     """Do one step; if it fails, the others still have to be done."""
     try:
         await step()
     except Exception:
         log.exception("drain_step_failed", part=part)
-
-
-def is_tracing(settings: CommonSettings) -> bool:
-    """Return whether spans go anywhere."""
-    otlp = settings.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    return bool(otlp) or settings.trace_file is not None
 
 
 def run_service(name: str, settings_type: type[S], build: Callable[[S], Service]) -> None:
@@ -310,3 +339,5 @@ def run_service(name: str, settings_type: type[S], build: Callable[[S], Service]
     except ConfigurationError as error:
         sys.stderr.write(f"{error.message}\n")
         raise SystemExit(EXIT_CONFIGURATION) from None
+    finally:
+        flush_sentry()

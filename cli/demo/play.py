@@ -21,7 +21,8 @@ from cli.settings import SuiteSettings
 from cli.suite import Started, Suite, SuiteError
 from cli.up import FAILED, cancel_on_signals
 from mainstay import Mainstay, request
-from shared.telemetry.tracing import configure_tracing, span
+from shared.telemetry.trace_export import configure_tracing
+from shared.telemetry.tracing import span
 
 INTERRUPTED = 130
 

@@ -25,6 +25,7 @@ from services.cache.invalidation_metrics import sweep_seconds, swept_entries
 from services.cache.keys import EntryName
 from services.cache.redis_sweep import Page, RedisSweep
 from shared.rpc.call import Tenant
+from shared.telemetry import measured
 
 PAUSE = 60.0
 """Seconds between two walks."""
@@ -98,6 +99,7 @@ class Sweeper:
                 # What was not removed is dead all the same; the next walk begins anew.
                 log.warning("sweep_abandoned", error=error.message)
 
+    @measured("cache.sweep")
     async def run_once(self) -> Walk | None:
         """Walk over everything once; None if another replica does, or took over."""
         if not await self._store.hold(self._owner, HOLD_MS):

@@ -21,6 +21,7 @@ from services.jobs.journal import note_shed
 from services.jobs.ports import EventStore, Stored
 from services.jobs.wakeups import Change, Wakeups
 from shared.rpc.call import Tenant
+from shared.telemetry.tracing import on_behalf_of
 
 MAX_EVENTS = 500
 MAX_BYTES = 4 * 1024 * 1024
@@ -141,7 +142,8 @@ class GroupCommit:
 
     async def _store_batch(self, tenant: Tenant, batch: list[_Waiting]) -> None:
         try:
-            stored = await self._store.accept(tenant, [one.call for one in batch])
+            with on_behalf_of(one.call.origin.traceparent for one in batch):
+                stored = await self._store.accept(tenant, [one.call for one in batch])
         except DatabaseError as error:
             for one in batch:
                 _fail(one, copy.copy(error))

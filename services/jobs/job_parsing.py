@@ -13,7 +13,7 @@ from services.jobs.formatting import STATES
 from services.jobs.job import EventId, JobId
 from services.jobs.job_filter import FIRST, JobFilter
 from services.jobs.parsing import job_id_from
-from shared.pages import page_key
+from shared.pages import forged, page_key
 
 MAX_NAMED = 1_000
 MAX_REASON = 500
@@ -77,9 +77,7 @@ def below_from(token: str) -> JobId:
     try:
         return JobId(UUID(str(key[0])))
     except ValueError as error:
-        raise refuse(
-            "page_token", "is none that a page of this list had; begin again without it"
-        ) from error
+        raise forged() from error
 
 
 def wanted_from(

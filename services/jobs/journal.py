@@ -12,15 +12,15 @@ from services.jobs.endings import Ending, Success
 from services.jobs.job import Assignment
 from services.jobs.ports import ShedJob
 from services.jobs.states import JobState
+from services.jobs.timer_ports import NOT_STARTED, UnstartedJob
 from shared.telemetry.event_lines import note_line
-from shared.telemetry.tracing import extract, span, traced
+from shared.telemetry.tracing import record_moment
 
 Facts = dict[str, str | int | float | bool]
 
 
 def note_claims(assignments: Iterable[Assignment]) -> None:
     """Write down that jobs were handed to workers."""
-    exported = traced()
     for job in assignments:
         label = metrics.functions.of(job.function)
         metrics.claimed.labels(label).inc()
@@ -30,8 +30,7 @@ def note_claims(assignments: Iterable[Assignment]) -> None:
             "function": job.function,
             "attempt": job.attempt,
         }
-        if exported:
-            _trace("jobs.claim", facts, job.traceparent)
+        record_moment("jobs.claim", facts, job.traceparent)
         note_line(
             "job_claimed",
             {
@@ -47,7 +46,7 @@ def note_claims(assignments: Iterable[Assignment]) -> None:
 
 def note_successes(successes: Iterable[Success]) -> None:
     """Write down that turns ended well."""
-    counts, exported = Counter[str](), traced()
+    counts = Counter[str]()
     for success in successes:
         counts[success.function] += 1
         facts: Facts = {
@@ -56,8 +55,7 @@ def note_successes(successes: Iterable[Success]) -> None:
             "attempt": success.attempt,
             "state": "succeeded",
         }
-        if exported:
-            _trace("jobs.end_attempt", facts, success.traceparent)
+        record_moment("jobs.end_attempt", facts, success.traceparent)
         note_line(
             "job_attempt_ended",
             {
@@ -74,7 +72,6 @@ def note_successes(successes: Iterable[Success]) -> None:
 
 def note_endings(ended: Iterable[Ending]) -> None:
     """Write down how turns ended."""
-    exported = traced()
     for ending in ended:
         lease, state = ending.lease, ending.state.value
         metrics.ended.labels(metrics.functions.of(lease.function), state).inc()
@@ -85,8 +82,7 @@ def note_endings(ended: Iterable[Ending]) -> None:
             "state": state,
         }
         failure = ending.failure or ending.rollback_failure
-        if exported:
-            _trace("jobs.end_attempt", facts, lease.traceparent)
+        record_moment("jobs.end_attempt", facts, lease.traceparent)
         note_line(
             "job_attempt_ended",
             {
@@ -117,9 +113,25 @@ def note_shed(jobs: Iterable[ShedJob]) -> None:
         )
 
 
-def _trace(name: str, facts: Facts, traceparent: str) -> None:
-    with span(name, attributes=facts, parent=extract(traceparent)):
-        pass
+def note_unstarted(jobs: Iterable[UnstartedJob]) -> None:
+    """Write down that jobs became dead letters before anybody had begun them."""
+    for job in jobs:
+        facts: Facts = {
+            "job_id": str(job.job_id),
+            "function": job.function,
+            "state": JobState.DEAD_LETTERED.value,
+        }
+        record_moment("jobs.give_up", facts, job.traceparent)
+        note_line(
+            "job_not_started",
+            {
+                **facts,
+                "failure": NOT_STARTED.kind,
+                "tenant": job.tenant,
+                "request_id": job.request_id,
+                "trace_id": _trace_id(job.traceparent),
+            },
+        )
 
 
 def _trace_id(traceparent: str) -> str:

@@ -10,6 +10,7 @@ from services.jobs import metrics
 from services.jobs.job import JobId
 from services.jobs.steering_ports import Chosen
 from shared.rpc.call import Tenant
+from shared.telemetry import measured
 
 DAYS_AHEAD = 3
 KEEP_KEYS = timedelta(days=30)
@@ -56,6 +57,7 @@ class Maintenance:
         self._discard = discard
         self._history_days = history_days
 
+    @measured("jobs.partition")
     async def partition(self) -> dict[str, int]:
         """Make the partitions of the next days and drop those that are too old."""
         return self._noted(
@@ -63,6 +65,7 @@ class Maintenance:
             partitions_dropped=await self._store.drop_history(self._history_days),
         )
 
+    @measured("jobs.sweep")
     async def sweep(self) -> dict[str, int]:
         """Remove keys that are too old, and put old dead letters away."""
         return self._noted(

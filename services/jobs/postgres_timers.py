@@ -11,7 +11,7 @@ from services.jobs.job import Failure, JobId, SessionId
 from services.jobs.postgres_turns import close_leases, find_undoable, lock_leases
 from services.jobs.postgres_waits import after_ends, finish_waits
 from services.jobs.states import JobState
-from services.jobs.timer_ports import Due, Swept
+from services.jobs.timer_ports import NOT_STARTED, Due, Swept, UnstartedJob
 from services.jobs.token import Token
 from services.jobs.waiting import Done, EndedChild
 from shared.postgres.pool import Connection, Postgres
@@ -19,9 +19,6 @@ from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS
 
 TIMED_OUT = "TimedOut"
-NOT_STARTED = Failure(
-    kind="NotStarted", message="waited for its first attempt for longer than it may"
-)
 
 _QUERIES = load_queries("services.jobs", "sql/timers.sql")
 
@@ -109,7 +106,12 @@ class PostgresTimers:
                 [_child_from(row) for row in buried if row["parent_job_id"] is not None],
             )
             jobs = frozenset(row["job_id"] for row in buried)
-            return Swept(count=len(buried), jobs=jobs | moved.jobs, work=bool(moved.woken))
+            return Swept(
+                count=len(buried),
+                jobs=jobs | moved.jobs,
+                work=bool(moved.woken),
+                unstarted=tuple(map(_unstarted_from, buried)),
+            )
 
         return await self._postgres.run(ALL_TENANTS, work)
 
@@ -130,6 +132,16 @@ class PostgresTimers:
 def _directive_from(row: Mapping[str, Any]) -> Directive:
     token = Token(job_id=row["job_id"], epoch=row["epoch"])
     return Directive(token=token, reason=row["cancel_reason"])
+
+
+def _unstarted_from(row: Mapping[str, Any]) -> UnstartedJob:
+    return UnstartedJob(
+        job_id=row["job_id"],
+        function=row["function"],
+        tenant=row["tenant"],
+        request_id=row["request_id"],
+        traceparent=row["traceparent"],
+    )
 
 
 def _child_from(row: Mapping[str, Any]) -> EndedChild:

@@ -9,7 +9,11 @@ from typing import Protocol
 
 from services.jobs.endings import Ending
 from services.jobs.frames import Directive
-from services.jobs.job import JobId, SessionId
+from services.jobs.job import Failure, JobId, SessionId
+
+NOT_STARTED = Failure(
+    kind="NotStarted", message="waited for its first attempt for longer than it may"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,17 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnstartedJob:
+    """A job that became a dead letter because nobody began it in time."""
+
+    job_id: JobId
+    function: str
+    tenant: str
+    request_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """What a sweep changed.
 
@@ -39,6 +54,7 @@ class Swept:
         jobs: Jobs with a new revision.
         work: Whether a job has become ready.
         endings: Turns that it ended.
+        unstarted: Jobs that it made dead letters of before they had begun.
 
     """
 
@@ -46,6 +62,7 @@ class Swept:
     jobs: frozenset[JobId] = frozenset()
     work: bool = False
     endings: tuple[Ending, ...] = ()
+    unstarted: tuple[UnstartedJob, ...] = ()
 
 
 class TimerStore(Protocol):

@@ -9,7 +9,7 @@ import structlog
 from mainstay.errors import DatabaseError
 from services.jobs import metrics
 from services.jobs.endings import Ending
-from services.jobs.journal import note_endings
+from services.jobs.journal import note_endings, note_unstarted
 from services.jobs.ports import RescueStore
 from services.jobs.session import Clock
 from services.jobs.timer_ports import Swept, TimerStore
@@ -147,6 +147,7 @@ class Timers:
         if swept.count:
             log.info(what, count=swept.count)
         self._ended(swept.endings)
+        note_unstarted(swept.unstarted)
         if swept.jobs or swept.work:
             self._wakeups.announce(Change(jobs=swept.jobs, work=swept.work))
         return swept.count > 0

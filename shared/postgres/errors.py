@@ -1,5 +1,7 @@
 """PostgreSQL's errors as ours, translated at the border."""
 
+import ssl
+
 import asyncpg
 from asyncpg import exceptions
 
@@ -65,6 +67,11 @@ def translate_connecting(error: BaseException) -> MainstayError | None:
     """Return an error of connecting as ours; a URL that makes no sense will not get better."""
     if isinstance(error, exceptions.ClientConfigurationError):
         return ConfigurationError(f"MAINSTAY_POSTGRES_URL cannot be used: {error}")
+    if isinstance(error, ssl.SSLCertVerificationError):  # a ValueError too
+        return ConfigurationError(
+            f"PostgreSQL has a certificate that is not trusted ({error.verify_message}); check "
+            "sslrootcert and the host in MAINSTAY_POSTGRES_URL, or renew the certificate"
+        )
     if isinstance(error, ValueError):
         # The text of such an error quotes a part of the URL, which may be a part of the password.
         return ConfigurationError(

@@ -22,8 +22,8 @@ from shared.postgres.errors import translate, translate_connecting
 CONNECT_TIMEOUT = 5.0
 LOCK_TIMEOUT = "60s"
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
-# Any constant will do, as long as nobody else in the database uses it.
-_LOCK_KEY = 0x6D61_696E
+LOCK_KEY = 0x6D61_696E
+"""Any constant will do, as long as nobody else in the database uses it."""
 
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS mainstay_migrations (
@@ -99,7 +99,7 @@ class Migrations:
     async def _apply_locked(self, connection: asyncpg.Connection) -> list[str]:
         await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         # The lock is the session's and ends with the connection.
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
         await connection.execute(_CREATE_LEDGER)
         done = await self._applied(connection)
         applied = []

@@ -1,21 +1,24 @@
 """The PostgreSQL pool of a process: tenants, bounded waits, retries of what is transient."""
 
 import asyncio
+import logging
 import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakSet
 
 import asyncpg
 import structlog
 
 from mainstay.errors import DatabaseError
+from shared.postgres.connection import PooledConnection
 from shared.postgres.errors import translate, translate_connecting
 from shared.postgres.migrations import Migrations
 from shared.rpc.call import Tenant
-from shared.telemetry import metrics
+from shared.telemetry import metrics, tracing
 
 CONNECT_TIMEOUT = 5.0
 ACQUIRE_TIMEOUT = 2.0
@@ -23,6 +26,9 @@ MAX_ATTEMPTS = 3
 RETRY_WITHIN = 1.5
 """Longer than PostgreSQL takes to notice a deadlock (1 s), shorter than a statement may wait."""
 FIRST_BACKOFF = 0.05
+NOTABLE_WAIT = 0.001
+"""Seconds of waiting for a connection that have a span in a call's trace."""
+WAIT = "(wait for a connection)"
 IDLE_TRANSACTION_TIMEOUT = "5s"
 """A process that is frozen, or cut off without a word, keeps what it has locked from others for no
 longer. Without this PostgreSQL waits for it, or for TCP's keepalives, which is two hours."""
@@ -34,12 +40,17 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection without session state: all settings are `SET LOCAL`, nothing needs a reset."""
+class _WithoutTraceback(logging.Filter):
+    """Makes one line of what asyncpg says while it cannot connect: the trace is its own code's."""
 
-    def get_reset_query(self) -> str:
-        """Save the round trip at each release."""
-        return ""
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            record.msg, record.args = "%s: %s", (record.getMessage(), record.exc_info[1])
+            record.exc_info = None
+        return True
+
+
+logging.getLogger("asyncpg.pool").addFilter(_WithoutTraceback())
 
 
 class Postgres:
@@ -87,11 +98,12 @@ class Postgres:
                 max_size=self._max_size,
                 command_timeout=self._command_timeout,
                 timeout=CONNECT_TIMEOUT,
-                connection_class=_PooledConnection,
+                connection_class=PooledConnection,
                 server_settings=self._session_settings,
             )
         except Exception as error:
             raise translate_connecting(error) or error from error
+        _pools.add(self)
         await self._warn_of_superuser()
 
     async def _warn_of_superuser(self) -> None:
@@ -118,6 +130,11 @@ class Postgres:
             log.warning("postgres_pool_cut", error=str(error))
             pool.terminate()
 
+    @property
+    def size(self) -> int:
+        """Return how many connections are open."""
+        return 0 if self._pool is None else self._pool.get_size()
+
     async def ping(self) -> float:
         """Return the seconds that one query takes."""
         began = time.perf_counter()
@@ -135,7 +152,7 @@ class Postgres:
             async with self._connection() as connection:
                 try:
                     # One message for both; the name was checked above and needs no quoting.
-                    await connection.execute(f"BEGIN; SET LOCAL mainstay.tenant = '{tenant}'")
+                    await connection.begin(f"BEGIN; SET LOCAL mainstay.tenant = '{tenant}'")
                     yield connection
                     ended = await connection.execute("COMMIT")
                 except TimeoutError:
@@ -190,8 +207,10 @@ class Postgres:
     async def _connection(self) -> AsyncIterator[Connection]:
         if self._pool is None:
             raise DatabaseError("the PostgreSQL pool is not connected; retry with backoff")
+        began = time.perf_counter()
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                _note_wait(time.perf_counter() - began)
                 metrics.postgres_pool_in_use.inc()
                 try:
                     yield connection
@@ -207,6 +226,17 @@ class Postgres:
             if translated is None:
                 raise
             raise translated from error
+
+
+_pools: WeakSet[Postgres] = WeakSet()
+metrics.postgres_pool_size.set_function(lambda: sum(pool.size for pool in _pools))
+
+
+def _note_wait(seconds: float) -> None:
+    metrics.postgres_pool_wait.observe(seconds)
+    if seconds > NOTABLE_WAIT and (recording := tracing.recording()) is not None:
+        attributes = {"db.system.name": "postgresql", "db.operation.name": WAIT}
+        recording.add(WAIT, seconds=seconds, attributes=attributes)
 
 
 async def _roll_back(connection: Connection) -> None:

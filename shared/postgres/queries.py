@@ -12,6 +12,12 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
+OTHER = "(other)"
+"""What statements are called that stand in no file."""
+
+# By their text and not by a subclass of str, which asyncpg's C code would refuse.
+_names = {"COMMIT": "(commit)", "ROLLBACK": "(rollback)"}
+
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
@@ -25,4 +31,16 @@ def load_queries(package: str, *names: str) -> Mapping[str, str]:
             if query in queries:
                 raise ValueError(f"{package}/{name}: the name {query} is taken by another query")
             queries[query] = body.strip()
+            _names[queries[query]] = query
     return queries
+
+
+def named(sql: str, name: str) -> str:
+    """Return a statement that stands in no file, after giving it a name of the code's own."""
+    _names[sql] = name
+    return sql
+
+
+def name_of(sql: str) -> str:
+    """Return the name of a query that was loaded from a file, in a fixed set of names."""
+    return _names.get(sql, OTHER)

@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any, Protocol, Self
 
 from mainstay.errors import ConfigurationError, UnavailableError
@@ -13,7 +16,7 @@ from shared.redis.endpoint import Endpoint
 from shared.redis.errors import NoScriptError, RedisReplyError, unavailable
 from shared.redis.link import RedisLink
 from shared.redis.wire import Argument, Wire
-from shared.telemetry import metrics
+from shared.telemetry import metrics, tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,10 @@ class Script:
         Of several names the first ones are what several scripts begin with.
         """
         parts = (files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
-        return cls.of("".join(parts))
+        script = cls.of("".join(parts))
+        for digest in (script.sha, script.older.sha if script.older else script.sha):
+            _script_names[digest] = PurePath(names[-1]).stem
+        return script
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -48,6 +54,9 @@ class Script:
             older=cls.of(f"-- {flags}\n{rest}") if flags.startswith("#!") else None,
         )
 
+
+_script_names: dict[str, str] = {}
+"""What scripts are called, by their digests."""
 
 OLD_VERSIONS = (b"5.", b"6.")
 """Of Redis, in which scripts have no flags."""
@@ -87,6 +96,10 @@ class Redis:
     def __init__(self, url: str, *, timeout: float = 0.25) -> None:
         self._seeds = Endpoint.parse_all(url)
         self._timeout = timeout
+        self._span_attributes = {
+            "db.system.name": "redis",
+            "db.namespace": str(self._seeds[0].options.get("db", 0)),
+        }
         self._route: Route | None = None
         self._knows_flags = True
         self._send: Callable[[tuple[Argument, ...]], asyncio.Future[Any]] = self._refuse
@@ -94,7 +107,7 @@ class Redis:
     async def start(self) -> None:
         """Connect; raises UnavailableError while Redis cannot be reached."""
         self._route = await self._find_route()
-        self._send = self._route.send
+        self._send = self._route.send if not tracing.records() else self._send_recorded
         self._show_whether_connected()
 
     async def close(self) -> None:
@@ -233,6 +246,36 @@ class Redis:
 
     def _show_whether_connected(self) -> None:
         metrics.redis_breaker_open.set(not self.connected)
+
+    def _send_recorded(self, args: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+        """Send, and give a call that is recorded a span: the time that it waits for its reply."""
+        assert self._route is not None, "only what has a route sends"
+        reply = self._route.send(args)
+        if (recording := tracing.recording()) is not None:
+            reply.add_done_callback(partial(self._record, recording, args, time.perf_counter()))
+        return reply
+
+    def _record(
+        self,
+        recording: tracing.Recording,
+        args: tuple[Argument, ...],
+        began: float,
+        reply: "asyncio.Future[Any]",
+    ) -> None:
+        name = str(args[0])
+        attributes = {**self._span_attributes, "db.operation.name": name}
+        if script := _script_names.get(str(args[1])) if len(args) > 1 else None:
+            attributes["db.stored_procedure.name"] = script
+            name = f"{name} {script}"
+        failure = None if reply.cancelled() else reply.exception()
+        if failure is not None:
+            attributes["error.type"] = getattr(failure, "reason", type(failure).__name__)
+        recording.add(
+            name,
+            seconds=time.perf_counter() - began,
+            attributes=attributes,
+            failed=failure is not None,
+        )
 
     def _refuse(self, _: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         raise self._not_started()

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import hiredis
 
@@ -74,6 +75,7 @@ class Wire(asyncio.Protocol):
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard = 0.0
         self._looked_twice = False
+        _wires.add(self)
 
     def begin(self, transport: asyncio.WriteTransport) -> "asyncio.Future[Any]":
         """Take over, and send a PING whose answer the caller waits for as long as it likes."""
@@ -83,6 +85,11 @@ class Wire(asyncio.Protocol):
         self._waiting.append((answer, time.monotonic(), None))
         self.write_now(_PING)
         return answer
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many commands wait for their reply."""
+        return len(self._waiting)
 
     def send(self, args: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         """Queue one command and return the future of its reply."""
@@ -241,6 +248,10 @@ class Wire(asyncio.Protocol):
 
     def _unavailable(self, reason: str, why: str) -> UnavailableError:
         return unavailable(self._address, reason, why, retry_after=self._timeout)
+
+
+_wires: WeakSet[Wire] = WeakSet()
+metrics.redis_in_flight.set_function(lambda: sum(wire.in_flight for wire in _wires))
 
 
 def _drop_outcome(reply: "asyncio.Future[Any]") -> None:

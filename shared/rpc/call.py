@@ -9,6 +9,7 @@ from mainstay.context import RequestContext
 Tenant = NewType("Tenant", str)
 ALL_TENANTS = Tenant("*")
 DEFAULT_TENANT = Tenant("default")
+ANONYMOUS = "anonymous"
 
 
 class Call(NamedTuple):
@@ -53,6 +54,12 @@ _current: ContextVar[Call] = ContextVar("mainstay_call")
 def current_call() -> Call:
     """Return the call being handled; only inside a servicer's method."""
     return _current.get()
+
+
+def authenticated() -> str:
+    """Return who calls, as far as that is known; empty for nobody, and outside of a call."""
+    call = _current.get(None)
+    return "" if call is None or call.principal == ANONYMOUS else call.principal
 
 
 def enter_call(call: Call) -> None:

@@ -5,10 +5,10 @@ messages delays nobody, and nothing queues up for it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Collection
+from typing import Protocol, TypeAlias
 
-from mainstay.errors import NotFoundError, UnavailableError
+from mainstay.errors import NotFoundError, QuotaError, UnavailableError
 from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
 from shared.rpc.policy import MethodPolicy
 
@@ -16,6 +16,8 @@ SERVER = ""
 """The name under which the server as a whole answers."""
 
 MAX_WATCHERS = 1_000
+MAX_LISTED = 100
+"""Names that List answers with at most, as gRFC A90 has it."""
 
 Response = health_pb2.HealthCheckResponse
 Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus.ValueType"
@@ -29,12 +31,26 @@ METHODS = {
 }
 
 
+class Named(Protocol):
+    """What else may be asked about here, by names that are no services of this process."""
+
+    def names(self) -> Collection[str]:
+        """Return the names there are now."""
+        ...
+
+    def serving(self, name: str) -> bool | None:
+        """Return whether it takes calls; None when there is none of that name. It does no I/O."""
+        ...
+
+
 class HealthRegistry:
     """Knows which services of this process take calls, and wakes those who watch."""
 
     def __init__(self) -> None:
         self._services: list[str] = [SERVER]
+        self._named: list[Named] = []
         self._serving = False
+        self._started = False
         self._closed = False
         self._watchers: set[asyncio.Event] = set()
 
@@ -42,10 +58,28 @@ class HealthRegistry:
         """Answer for `package.Service` too."""
         self._services.append(service)
 
+    def add_named(self, named: Named) -> None:
+        """Answer for what it names too, also while this process itself takes no calls."""
+        self._named.append(named)
+
+    def look_again(self) -> None:
+        """Have the watchers look: what is named may have changed."""
+        self._wake()
+
     @property
     def services(self) -> list[str]:
-        """Return the names answered for, the server itself first."""
+        """Return the services answered for, the server itself first."""
         return list(self._services)
+
+    @property
+    def names(self) -> list[str]:
+        """Return all that is answered for, the services first."""
+        return [*self._services, *(name for each in self._named for name in each.names())]
+
+    @property
+    def started(self) -> bool:
+        """Return whether calls were welcome at some time."""
+        return self._started
 
     @property
     def serving(self) -> bool:
@@ -55,6 +89,7 @@ class HealthRegistry:
     def set_serving(self, *, serving: bool) -> None:
         """Change the answer for every service and tell the watchers."""
         self._serving = serving
+        self._started |= serving
         self._wake()
 
     def close(self) -> None:
@@ -64,10 +99,13 @@ class HealthRegistry:
         self._wake()
 
     def status(self, service: str) -> Status:
-        """Return the state of one service."""
-        if service not in self._services:
-            return Response.SERVICE_UNKNOWN
-        return Response.SERVING if self._serving else Response.NOT_SERVING
+        """Return the state of one service, or of what else is called so."""
+        if service in self._services:
+            return Response.SERVING if self._serving else Response.NOT_SERVING
+        for named in self._named:
+            if (serving := named.serving(service)) is not None:
+                return Response.SERVING if serving else Response.NOT_SERVING
+        return Response.SERVICE_UNKNOWN
 
     async def watch(self, service: str) -> AsyncIterator[Status]:
         """Yield the state now and after every change that its reader was awake for."""
@@ -120,8 +158,16 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self, request: health_pb2.HealthListRequest, context: object
     ) -> health_pb2.HealthListResponse:
         registry = self._registry
+        names = registry.names
+        if len(names) > MAX_LISTED:
+            raise QuotaError(
+                f"{len(names)} names are more than the {MAX_LISTED} that List answers with; Check "
+                "those you need",
+                violations={"names": f"{MAX_LISTED} at most; Check asks about one"},
+                reason="TOO_MANY_NAMES",
+            )
         return health_pb2.HealthListResponse(
-            statuses={name: Response(status=registry.status(name)) for name in registry.services}
+            statuses={name: Response(status=registry.status(name)) for name in names}
         )
 
     async def Watch(

@@ -14,6 +14,9 @@ REQUEST_ID = "x-request-id"
 TENANT = "x-mainstay-tenant"
 MAX_METADATA_BYTES = 16 * 1024
 
+Pairs = Sequence[tuple[str, str]]
+"""Headers as grpcio gives them: bytes only under names that end in -bin, and none of ours does."""
+
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -27,12 +30,11 @@ class CallMetadata(NamedTuple):
     size: int
 
 
-def read_metadata(pairs: Sequence[tuple[str, str]]) -> CallMetadata:
+def read_metadata(pairs: Pairs) -> CallMetadata:
     """Pick our headers; of one that is there twice the last counts.
 
     A request id that is missing or unfit is replaced by a new one, a broken trace context dropped.
     """
-    # grpcio gives bytes only under names that end in -bin, and none of ours does.
     found = dict(pairs)
     request_id = found.get(REQUEST_ID, "")
     traceparent = found.get("traceparent", "")

@@ -13,6 +13,7 @@ from mainstay.errors import (
     DeadlineError,
     InternalError,
     MainstayError,
+    UnavailableError,
 )
 
 CALLER_LEFT = "the caller went away"
@@ -49,19 +50,37 @@ def failure_of(cause: BaseException, *, deadline: float, cancelled: bool) -> Fai
         # A wrong policy or setting may quote its value, which callers have no business to see.
         case ConfigurationError():
             return _unexpected(cause)
+        # One that has travelled is about a call that this service made. The caller's own time may
+        # not be over: to it, something behind this service does not answer, and trying again helps.
+        case DeadlineError() if cause.request_id and not _is_over(deadline):
+            return Failure(error=_dependency_late(cause), cause=cause, unexpected=False)
+        # A write to a caller that is gone, whose cancellation has not come yet.
+        case CancelledError() if not cause.request_id and _is_over(deadline):
+            return Failure(error=_late(), cause=cause, unexpected=False)
         case MainstayError():
             return Failure(error=cause, cause=cause, unexpected=False)
         case asyncio.CancelledError() if cancelled:
             # grpcio cancels the handler for both; only the clock tells them apart.
-            expired = time.monotonic() >= deadline - 0.001
-            error: MainstayError = (
-                DeadlineError("the call's deadline passed")
-                if expired
-                else CancelledError(CALLER_LEFT)
-            )
+            error = _late() if _is_over(deadline) else CancelledError(CALLER_LEFT)
             return Failure(error=error, cause=cause, unexpected=False)
         case _:
             return _unexpected(cause)
+
+
+def _is_over(deadline: float) -> bool:
+    return time.monotonic() >= deadline - 0.001
+
+
+def _late() -> MainstayError:
+    return DeadlineError("the call's deadline passed")
+
+
+def _dependency_late(cause: DeadlineError) -> UnavailableError:
+    return UnavailableError(
+        f"what this service depends on did not answer in time ({cause.message}); try again",
+        reason="DEPENDENCY_TIMEOUT",
+        metadata={"dependency": "service"} | cause.metadata,
+    )
 
 
 def _unexpected(cause: BaseException) -> Failure:

@@ -16,12 +16,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from mainstay.errors import UnimplementedError
+from mainstay.errors import UnavailableError, UnimplementedError
 from shared.rpc.admission import Admission
-from shared.rpc.exchange import Context, Exchange, Method
+from shared.rpc.exchange import Context, Exchange
+from shared.rpc.method import Method
 from shared.rpc.policy import MethodPolicy
 from shared.telemetry import metrics
-from shared.telemetry.call_lines import MethodLines
+from shared.telemetry.call_lines import CallStore, MethodLines
 
 Behaviour = Callable[..., Any]
 UNKNOWN_METHOD = "unknown"
@@ -31,9 +32,12 @@ _MAX_NAME = 120
 class Pipeline:
     """Wraps the handlers of generated servicers."""
 
-    def __init__(self, *, admission: Admission, traced: bool) -> None:
+    def __init__(
+        self, *, admission: Admission, traced: bool, calls: CallStore | None = None
+    ) -> None:
         self._admission = admission
         self._traced = traced
+        self._calls = calls
 
     def wrap(
         self, service: str, handlers: Mapping[str, Any], policies: Mapping[str, MethodPolicy]
@@ -52,6 +56,7 @@ class Pipeline:
 
     def _wrap_one(self, name: str, handler: Any, policy: MethodPolicy) -> Any:
         streaming = handler.request_streaming or handler.response_streaming
+        keep = self._calls.of(name, quiet=policy.quiet) if self._calls is not None else None
         method = Method(
             name=name,
             policy=policy,
@@ -59,7 +64,7 @@ class Pipeline:
             parse=handler.request_deserializer,
             traced=self._traced and not policy.quiet,
             tally=metrics.calls.of(name),
-            lines=MethodLines(name, quiet=policy.quiet),
+            lines=MethodLines(name, quiet=policy.quiet, keep=keep),
         )
         match handler.request_streaming, handler.response_streaming:
             case False, False:
@@ -94,7 +99,7 @@ class Pipeline:
             except BaseException as error:  # noqa: BLE001 - the boundary; fail() always raises
                 await exchange.fail(error)
             else:
-                exchange.succeed()
+                exchange.record.succeed()
                 return reply
             finally:
                 exchange.close()
@@ -136,7 +141,7 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - the boundary; fail() always raises
             await exchange.fail(error)
         else:
-            exchange.succeed()
+            exchange.record.succeed()
         finally:
             exchange.close()
 
@@ -147,16 +152,26 @@ async def _nothing_first() -> bytes:
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
-    """Answers calls of methods that do not exist, with the same care as those that do."""
+    """Answers calls of methods that do not exist, with the same care as those that do.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    UNIMPLEMENTED says more than it seems: AWS's ALB calls a method that nobody has and by default
+    takes that code for health. So it is the answer only while `serving`.
+    """
+
+    def __init__(self, pipeline: Pipeline, serving: Callable[[], bool]) -> None:
         self._pipeline = pipeline
+        self._serving = serving
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """Return a handler that fails for whatever kind of call it is."""
         method = details.method[:_MAX_NAME]
 
         def refuse(_requests: object, _context: object) -> AsyncIterator[Any]:
+            if not self._serving():
+                raise UnavailableError(
+                    f"this instance is starting or draining; {method} does not exist here either",
+                    reason="NOT_SERVING",
+                )
             raise UnimplementedError(
                 f"{method} does not exist here; list what does with reflection"
             )

@@ -12,7 +12,8 @@ class MethodPolicy:
         max_deadline: Longest deadline a call may bring, in seconds; longer is capped.
         admission: Whether the call counts against the limit of concurrent calls. Health does not.
         wildcard_tenant: Whether the tenant `*` (all) may be named.
-        quiet: Whether a success is logged at debug level only.
+        quiet: Whether machines ask it again and again: the line of a call is at debug level, unless
+            it fails unexpectedly.
         waits: The call may be held for long without working (a long poll): it takes a slot of the
             streams' pool, not of the calls'.
 

@@ -13,6 +13,7 @@ from shared.rpc.admission import Admission
 from shared.rpc.metadata import MAX_METADATA_BYTES
 from shared.rpc.pipeline import Pipeline, UnknownMethods
 from shared.rpc.policy import MethodPolicy
+from shared.telemetry.call_lines import CallStore
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -57,10 +58,13 @@ class RpcServer:
         traced: bool,
         shared_port: bool = False,
         setting: str = "",
+        calls: CallStore | None = None,
     ) -> None:
         self.health = health.HealthRegistry()
         self._pipeline = Pipeline(
-            admission=Admission(max_calls=max_calls, max_streams=max_streams), traced=traced
+            admission=Admission(max_calls=max_calls, max_streams=max_streams),
+            traced=traced,
+            calls=calls,
         )
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._server = grpc.aio.server(options=_options(shared_port=shared_port))
@@ -99,7 +103,8 @@ class RpcServer:
         reflector = reflection.make_servicer(listed)
         for version in reflection.SERVICES:
             self._register(reflection.add_to_server, reflector, reflection.METHODS, name=version)
-        self._server.add_generic_rpc_handlers((*self._handlers, UnknownMethods(self._pipeline)))
+        unknown = UnknownMethods(self._pipeline, lambda: self.health.serving)
+        self._server.add_generic_rpc_handlers((*self._handlers, unknown))
         address = authority(host, port)
         try:
             self.port = self._server.add_insecure_port(address)

@@ -11,13 +11,18 @@ the pipeline itself.
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from shared.telemetry.lines import LineWriter
+from shared.telemetry.masking import mask_fields
 
 ONE_IN = 100
 
-_TRACE_ID = slice(3, 35)  # of 00-<trace id>-<span id>-<flags>
+TRACE_ID = slice(3, 35)
+"""Where the trace's id stands in 00-<trace id>-<span id>-<flags>."""
+ANONYMOUS = "anonymous"
+MAX_MESSAGE = 1_000
+"""Characters of an error's message that are noted."""
 INFO = 20
 _DEBUG = 10
 
@@ -33,6 +38,34 @@ class Finished(NamedTuple):
     tenant: str
     traceparent: str
     stands_for: int
+    principal: str = ANONYMOUS
+
+
+class FailedCall(NamedTuple):
+    """What is known of a call that did not: with the error as the caller was told of it."""
+
+    method: str
+    at: float
+    seconds: float
+    request_id: str
+    tenant: str
+    traceparent: str
+    code: str
+    reason: str
+    error: str
+    principal: str = ANONYMOUS
+
+
+Keep = Callable[[Finished | FailedCall], None]
+"""Takes what is known of a call, to store it."""
+
+
+class CallStore(Protocol):
+    """Where calls are stored beside the log."""
+
+    def of(self, method: str, *, quiet: bool) -> Keep | None:
+        """Return what takes the calls of a method, or None if none are stored."""
+        ...
 
 
 class CallLines:
@@ -76,7 +109,7 @@ class CallLines:
             "tenant": call.tenant,
         }
         if call.traceparent:
-            event["trace_id"] = call.traceparent[_TRACE_ID]
+            event["trace_id"] = call.traceparent[TRACE_ID]
         if call.stands_for > 1:
             event["stands_for"] = call.stands_for
         event["level"] = call.level
@@ -89,28 +122,33 @@ class CallLines:
 
     def _event_line(self, noted: tuple[str, float, Mapping[str, Any]]) -> str:
         event, at, facts = noted
-        return self._render(
-            {"event": event, **facts, "level": "info", "timestamp": _timestamp(at)}
-            | self._constants
-        )
+        fields = {"event": event, **facts, "level": "info", "timestamp": _timestamp(at)}
+        return self._render({**mask_fields(None, "info", fields), **self._constants})
 
 
 class MethodLines:
-    """Decides which calls of one method have a line."""
+    """Decides which calls of one method have a line, and go to `keep` as well.
 
-    __slots__ = ("_least_level", "_level", "_method", "_second", "_unwritten", "_written")
+    Those of quiet methods have one for who looks for details.
+    """
 
-    def __init__(self, method: str, *, quiet: bool) -> None:
+    __slots__ = ("_keep", "_least_level", "_level", "_method", "_second", "_unwritten", "_written")
+
+    def __init__(self, method: str, *, quiet: bool, keep: Keep | None = None) -> None:
         self._method = method
         self._least_level, self._level = (_DEBUG, "debug") if quiet else (INFO, "info")
+        self._keep = keep
         self._second = 0
         self._written = 0
         self._unwritten = 0
 
     def call_finished(self, seconds: float, request_id: str, tenant: str, traceparent: str) -> None:
         """Note a call that ended well after `seconds`."""
-        lines = CallLines.installed
-        if lines is None or self._least_level < lines.least_level:
+        lines, keep = CallLines.installed, self._keep
+        if lines is None:
+            return
+        has_line = self._least_level >= lines.least_level
+        if not has_line and keep is None:
             return
         now = lines.clock()
         if self._second != int(now):
@@ -120,11 +158,31 @@ class MethodLines:
             return
         self._written += 1
         stands_for, self._unwritten = self._unwritten + 1, 0
-        lines.add(
-            Finished(
-                self._method, self._level, now, seconds, request_id, tenant, traceparent, stands_for
-            )
+        call = Finished(
+            self._method, self._level, now, seconds, request_id, tenant, traceparent, stands_for
         )
+        if has_line:
+            lines.add(call)
+        if keep is not None:
+            keep(call)
+
+    def call_failed(
+        self,
+        outcome: tuple[str, str],
+        message: str,
+        seconds: float,
+        request_id: str,
+        tenant: str,
+        traceparent: str,
+    ) -> None:
+        """Note a call that ended with a code and a reason; its line is the pipeline's to write."""
+        if self._keep is not None:
+            at, error = time.time(), message[:MAX_MESSAGE]
+            self._keep(
+                FailedCall(
+                    self._method, at, seconds, request_id, tenant, traceparent, *outcome, error
+                )
+            )
 
 
 def milliseconds(seconds: float) -> float:

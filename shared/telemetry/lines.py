@@ -8,6 +8,7 @@ moment's informational lines.
 
 import asyncio
 import atexit
+import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -33,6 +34,7 @@ class LineWriter:
         self._lines: list[str | Unmade] = []
         self._characters = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_thread = 0
         atexit.register(self.flush)
 
     def add(self, line: str) -> None:
@@ -58,7 +60,8 @@ class LineWriter:
 
     def flush(self) -> None:
         """Write what was collected."""
-        if self._timer is not None:
+        # A loop's timers are no other thread's business, such as the watchdog's.
+        if self._timer is not None and self._timer_thread == threading.get_ident():
             self._timer.cancel()
             self._timer = None
         if not self._lines:
@@ -75,6 +78,7 @@ class LineWriter:
     def _arm(self) -> None:
         try:
             self._timer = asyncio.get_running_loop().call_later(DELAY, self.flush)
+            self._timer_thread = threading.get_ident()
         except RuntimeError:
             self.flush()  # outside of a loop nobody would come back for it
 
@@ -93,5 +97,5 @@ class LineLogger:
         """Write a line that cannot."""
         self._writer.add_now(line)
 
-    debug = msg = info
+    debug = trace = msg = info
     error = critical = fatal = exception = warning

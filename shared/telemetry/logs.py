@@ -16,9 +16,11 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from mainstay.context import current
+from shared.telemetry.breadcrumbs import keep_breadcrumb
 from shared.telemetry.call_lines import CallLines
+from shared.telemetry.console import console
 from shared.telemetry.lines import LineLogger, LineWriter
-from shared.telemetry.masking import mask_fields, mask_texts
+from shared.telemetry.masking import mask_fields, mask_lines
 
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
 # Data classes are written as their repr, whose secrets are masked as texts are.
@@ -42,18 +44,19 @@ def configure_logs(
     """
     out = stream or sys.stdout
     writer = LineWriter(out)
-    console = log_format == "console" or (log_format == "auto" and out.isatty())
+    for_people = log_format == "console" or (log_format == "auto" and out.isatty())
     shared: list[Processor] = [
         add_request,
-        structlog.processors.add_log_level,
+        _add_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _constants(service=service, environment=environment),
         mask_fields,
+        keep_breadcrumb,
     ]
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(), mask_texts]
-        if console
-        else [structlog.processors.format_exc_info, _render_json, mask_texts]
+        [console(out)]
+        if for_people
+        else [structlog.processors.format_exc_info, _render_json, mask_lines]
     )
     CallLines.installed = CallLines(
         writer,
@@ -64,11 +67,30 @@ def configure_logs(
     )
     structlog.configure(
         processors=[*shared, *renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(max(LEVELS[level], 10)),
+        wrapper_class=_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: LineLogger(writer),
         cache_logger_on_first_use=True,
     )
     _route_stdlib([structlog.stdlib.ExtraAdder(), *shared], renderer, out, LEVELS[level])
+
+
+def _bound_logger(level: int) -> type[Any]:
+    """Return a logger that drops what is below `level`; structlog's own know no trace."""
+
+    def trace(self: Any, event: str, **fields: Any) -> None:
+        if level <= LEVELS["trace"]:
+            self._proxy_to_logger("trace", event, **fields)
+
+    base = structlog.make_filtering_bound_logger(max(level, LEVELS["debug"]))
+    return type("Logger", (base,), {"trace": trace})
+
+
+def _add_level(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Add the level, by the names that the settings have."""
+    event = structlog.processors.add_log_level(logger, name, event)
+    if event["level"] == "critical":
+        event["level"] = "fatal"
+    return event
 
 
 def _render(renderer: Sequence[Processor], event: EventDict) -> str:
@@ -89,6 +111,7 @@ def _route_stdlib(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    logging.addLevelName(LEVELS["trace"], "TRACE")
     root = logging.getLogger()
     root.handlers = [handler]
     # Libraries are heard from warnings on, unless somebody looks for details.

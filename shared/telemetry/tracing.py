@@ -1,133 +1,233 @@
-"""OpenTelemetry traces: off unless an exporter is set, W3C trace context always carried on."""
+"""Traces: decided when a call begins, written down when it has ended.
 
-import atexit
-import os
-from collections.abc import Iterator, Mapping, Sequence
+Whether a call is recorded follows from its caller's `traceparent`, or from the ratio where a trace
+begins here. A call that is not recorded costs the making of a span id; for one that is, spans are
+made afterwards, with the times they took, and OpenTelemetry's tracer is not asked on the way. A
+call that fails by a fault of the server is recorded whatever had been decided.
+"""
+
+import random
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from contextvars import ContextVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace import Event
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from mainstay.errors import ConfigurationError
-from shared.config import CommonSettings
+from mainstay.context import current
+from mainstay.tracing import describe_error, record_error, type_of
+from shared.telemetry.masking import mask_text
+from shared.telemetry.recorder import Attributes, Recorder
 
-Attributes = Mapping[str, str | int | float | bool]
+# Of the status codes, only these are the server's fault (OpenTelemetry's conventions for RPC).
+SERVER_FAULTS = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+)
+
+_TRACE_ID = slice(3, 35)  # of 00-<trace id>-<span id>-<flags>
+_SPAN_ID = slice(36, 52)
+_SAMPLED = frozenset("13579bdf")  # the last digit of the flags
+_LOW_BITS = 2**64 - 1
+_FLAGS = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 
 _tracer = trace.get_tracer("mainstay")
 _propagator = TraceContextTextMapPropagator()
 
 
-class JsonLinesExporter(SpanExporter):
-    """Appends spans to a file, one JSON object a line; for development and tests."""
+def begin(caller: str) -> str:
+    """Return the `traceparent` of a call that begins now; `caller` is what came with it, or empty.
 
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: one batch is one write, so that lines of several processes do not mix.
-            self._out = path.open("ab", buffering=0)
-        except OSError as error:
-            raise ConfigurationError(
-                f"MAINSTAY_TRACE_FILE={path} cannot be written ({error}); choose another"
-            ) from error
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Append a batch."""
-        self._out.write("".join(f"{span.to_json(indent=None)}\n" for span in spans).encode())
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Close the file."""
-        self._out.close()
+    The caller's decision stands; without one, the ratio decides.
+    """
+    if caller:
+        trace_id, sampled = caller[_TRACE_ID], caller[-1] in _SAMPLED
+    else:
+        number = random.getrandbits(128) or 1
+        recorder = Recorder.installed
+        trace_id = f"{number:032x}"
+        sampled = recorder is not None and number & _LOW_BITS < recorder.bound
+    span_id = random.getrandbits(64) or 1
+    return f"00-{trace_id}-{span_id:016x}-{'01' if sampled else '00'}"
 
 
-def configure_tracing(service: str, settings: CommonSettings) -> bool:
-    """Set up the exporters that the settings name; returns whether there are any."""
-    exporters = list(_exporters(settings))
-    if not exporters:
-        return False
-    provider = TracerProvider(
-        resource=Resource.create(
-            {"service.name": service, "deployment.environment.name": settings.environment}
-        ),
-        sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
-    )
-    for exporter in exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
-    trace.set_tracer_provider(provider)
-    atexit.register(provider.shutdown)
-    return True
+def is_sampled(traceparent: str) -> bool:
+    """Return whether a trace is recorded; an empty one is not."""
+    return traceparent[-1:] in _SAMPLED if traceparent else False
 
 
-def traced() -> bool:
+def trace_id(traceparent: str) -> str:
+    """Return the trace id of a W3C header, or nothing."""
+    return traceparent[_TRACE_ID]
+
+
+def records() -> bool:
     """Return whether spans go anywhere; where they do not, what is by the thousand has none."""
-    return isinstance(trace.get_tracer_provider(), TracerProvider)
+    return Recorder.installed is not None
 
 
-def _exporters(settings: CommonSettings) -> Iterator[SpanExporter]:
-    if settings.trace_file is not None:
-        yield JsonLinesExporter(settings.trace_file)
-    if settings.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        # Imported here: it brings an HTTP client, which a service without traces need not load.
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
+class Recording:
+    """A call, or several that are served together, whose work has spans below theirs.
+
+    Closed when the call ends: a task that it leaves behind works for nobody in particular.
+    """
+
+    __slots__ = ("_links", "_parent", "_traceparents", "is_open")
+
+    def __init__(self, *traceparents: str) -> None:
+        self._traceparents = traceparents
+        self._parent: trace.SpanContext | None = None
+        self._links: tuple[trace.Link, ...] = ()
+        self.is_open = True
+
+    def add(
+        self,
+        name: str,
+        *,
+        seconds: float,
+        attributes: Attributes,
+        kind: trace.SpanKind = trace.SpanKind.CLIENT,
+        failed: bool = False,
+    ) -> None:
+        """Export a piece of work that ends now: in the first call's trace, linked to the others."""
+        recorder = Recorder.installed
+        if recorder is None:
+            return
+        if self._parent is None:
+            self._parent, *others = map(_span_context, self._traceparents)
+            self._links = tuple(map(trace.Link, others))
+        recorder.record(
+            name,
+            trace.SpanContext(self._parent.trace_id, _new_span_id(), False, _FLAGS),
+            self._parent,
+            kind=kind,
+            seconds=seconds,
+            attributes=attributes,
+            failed=failed,
+            links=self._links,
         )
 
-        endpoint = settings.otlp_endpoint
-        yield OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
+
+_recording: ContextVar[Recording | None] = ContextVar("mainstay_recording", default=None)
 
 
-def extract(traceparent: str, tracestate: str = "") -> Context:
-    """Return the context that a caller sent; an invalid one counts as none."""
-    return _propagator.extract({"traceparent": traceparent, "tracestate": tracestate})
+def enter(traceparent: str) -> Recording:
+    """Record what the rest of this task does for a call, until the recording is closed."""
+    recording = Recording(traceparent)
+    _recording.set(recording)
+    return recording
 
 
-def current_traceparent() -> str:
-    """Return the current span as a W3C header, or an empty string outside of any."""
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    return carrier.get("traceparent", "")
+def recording() -> Recording | None:
+    """Return where spans of the work that is being done belong, or None if they have no place."""
+    found = _recording.get()
+    return found if found is not None and found.is_open else None
 
 
 @contextmanager
-def span(
-    name: str,
+def on_behalf_of(traceparents: Iterable[str]) -> Iterator[None]:
+    """Do in the block what several calls wait for; those of them that are recorded get spans."""
+    if Recorder.installed is None or not (chosen := [*filter(is_sampled, traceparents)]):
+        yield
+        return
+    together = Recording(*chosen)
+    before = _recording.set(together)
+    try:
+        yield
+    finally:
+        together.is_open = False
+        _recording.reset(before)
+
+
+def record_moment(name: str, attributes: Attributes, traceparent: str) -> None:
+    """Export that something happened in a trace, if that is recorded."""
+    if Recorder.installed is not None and is_sampled(traceparent):
+        Recording(traceparent).add(
+            name, seconds=0.0, attributes=attributes, kind=trace.SpanKind.INTERNAL
+        )
+
+
+def record_call(
+    method: str,
+    traceparent: str,
     *,
-    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
-    attributes: Attributes | None = None,
-    parent: Context | None = None,
-) -> Iterator[trace.Span]:
-    """Trace a block as a child of `parent`, or of the current span."""
-    with _tracer.start_as_current_span(
-        name, context=parent, kind=kind, attributes=attributes
-    ) as current:
-        yield current
+    caller: str,
+    tracestate: str,
+    seconds: float,
+    code: str,
+    request_id: str,
+    cause: BaseException | None = None,
+) -> None:
+    """Export the span of a call that was served.
 
-
-def start_server_span(method: str, parent: Context, attributes: Attributes) -> trace.Span:
-    """Begin the span of a call that is being served."""
-    return _tracer.start_span(
+    `traceparent` is its own and `caller` its caller's, or empty; `cause` is what was raised if
+    nobody had a name for it: its type and its stack are told, not its text, which may quote what
+    the call was about. A call that failed by a fault of the server has its span in any case.
+    """
+    recorder = Recorder.installed
+    failed = cause is not None or code in SERVER_FAULTS
+    if recorder is None or not (
+        is_sampled(traceparent) or (failed and recorder.keeps_error(int(time.monotonic())))
+    ):
+        return
+    attributes: dict[str, str] = {
+        "rpc.system.name": "grpc",
+        "rpc.method": method,
+        "request.id": mask_text(request_id),  # the caller's own choice
+        "rpc.response.status_code": code,
+    }
+    if failed:
+        attributes["error.type"] = code if cause is None else type_of(cause)
+    recorder.record(
         method,
-        context=parent,
+        _span_context(traceparent, tracestate, is_remote=False),
+        _span_context(caller, tracestate) if caller else None,
         kind=trace.SpanKind.SERVER,
-        attributes={"rpc.system.name": "grpc", "rpc.method": method, **attributes},
+        seconds=seconds,
+        attributes=attributes,
+        failed=failed,
+        events=() if cause is None else (Event("exception", describe_error(cause)),),
     )
 
 
-# Of the status codes, only these are the server's fault (OpenTelemetry's conventions for RPC).
-_SERVER_FAULTS = frozenset(
-    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-)
+@contextmanager
+def span(name: str) -> Iterator[trace.Span]:
+    """Trace a block as a child of the current span, or of the call being served.
+
+    Of an error that leaves the block, type and stack are told, as `record_call` does.
+    """
+    parent = None
+    if not trace.get_current_span().get_span_context().is_valid:
+        request = current()
+        if request is not None and request.traceparent:
+            if not is_sampled(request.traceparent):
+                yield trace.INVALID_SPAN
+                return
+            parent = _context_of(request.traceparent, request.tracestate or "")
+    with _tracer.start_as_current_span(
+        name, context=parent, record_exception=False, set_status_on_exception=False
+    ) as opened:
+        try:
+            yield opened
+        except Exception as error:
+            record_error(opened, error)
+            raise
 
 
-def end_server_span(span: trace.Span, code: str) -> None:
-    """End the span of a call with its gRPC status."""
-    span.set_attribute("rpc.response.status_code", code)
-    if code in _SERVER_FAULTS:
-        span.set_status(trace.StatusCode.ERROR)
-    span.end()
+def _context_of(traceparent: str, tracestate: str) -> Context:
+    return _propagator.extract({"traceparent": traceparent, "tracestate": tracestate})
+
+
+def _span_context(
+    traceparent: str, tracestate: str = "", *, is_remote: bool = True
+) -> trace.SpanContext:
+    state = trace.TraceState.from_header([tracestate]) if tracestate else None
+    return trace.SpanContext(
+        int(traceparent[_TRACE_ID], 16), int(traceparent[_SPAN_ID], 16), is_remote, _FLAGS, state
+    )
+
+
+def _new_span_id() -> int:
+    return random.getrandbits(64) or 1

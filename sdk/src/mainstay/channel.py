@@ -17,7 +17,7 @@ from mainstay.context import current, new_request_id
 from mainstay.errors import CancelledError, MainstayError, UnavailableError, ValidationError
 from mainstay.errors_wire import translate
 from mainstay.lazy_channel import LazyChannel
-from mainstay.tracing import Header, client_span, trace_headers
+from mainstay.tracing import Header, client_span, stream_span, trace_headers
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
@@ -105,7 +105,7 @@ class Channel:
         request_id: str,
     ) -> Res:
         remaining = max(deadline - time.monotonic(), 0.001)
-        with client_span(_name(method), self.target, current()) as traced:
+        with client_span(_name(method), self.target, current(), request_id) as traced:
             call = method(request, timeout=remaining, metadata=self._headers(request_id, traced))
             try:
                 return await call
@@ -124,8 +124,7 @@ class Channel:
     ) -> AsyncGenerator[Res, None]:
         """Call `method` and yield its responses; closing the iterator cancels the call."""
         request_id = self._request_id()
-        # A span that stays current across a yield would leak into the consumer: only the start.
-        with client_span(_name(method), self.target, current()) as traced:
+        with stream_span(_name(method), self.target, current(), request_id) as traced:
             try:
                 call = method(
                     request,
@@ -134,16 +133,16 @@ class Channel:
                 )
             except grpc.aio.UsageError as error:
                 raise self._closed(request_id) from error
-        try:
-            async for response in call:
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise _with_request(translate(error), request_id) from error
-        except asyncio.CancelledError:
-            _raise_if_closed(request_id)
-            raise
-        finally:
-            call.cancel()
+            try:
+                async for response in call:
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                raise _with_request(translate(error), request_id) from error
+            except asyncio.CancelledError:
+                _raise_if_closed(request_id)
+                raise
+            finally:
+                call.cancel()
 
     def metadata(self) -> tuple[Header, ...]:
         """Return the headers of a call made now, for streams that are driven by hand."""

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-_LEVELS = {"error", "critical", "fatal"}
+_LEVELS = {"error", "fatal"}
 _LOST = "never retrieved"
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import worker_service_pb2 as pb
@@ -161,20 +162,27 @@ class TestStarts:
         workers: Workers,
         database: asyncpg.Connection,
     ) -> None:
-        """A job that has waited too long for its first attempt is a dead letter."""
+        """A job that has waited too long for its first attempt is a dead letter, and is logged."""
         definition = function()
         definition.start_timeout.CopyFrom(seconds(60))
         await workers.connect(service.address, definition)
-        job_id = await jobs.start_job()
+        job_id = await jobs.start_job(request_id="req-42")
         granted = await database.fetchval(
             "SELECT extract(epoch FROM start_by - ready_time) FROM jobs.jobs"
         )
-        await database.execute("UPDATE jobs.jobs SET ready_time = now() - interval '61 s'")
-
-        job = await jobs.reaches(job_id, DEAD)
+        with capture_logs() as lines:
+            await database.execute("UPDATE jobs.jobs SET ready_time = now() - interval '61 s'")
+            job = await jobs.reaches(job_id, DEAD)
 
         assert 60 == granted
         assert ("NotStarted", 0) == (job.failure.kind, job.attempt)
+        (line,) = [line for line in lines if line["event"] == "job_not_started"]
+        assert (job_id, "req-42", "acme", "dead_lettered") == (
+            line["job_id"],
+            line["request_id"],
+            line["tenant"],
+            line["state"],
+        )
         left = "SELECT (SELECT count(*) FROM jobs.ready), (SELECT count(*) FROM jobs.dead_letters)"
         assert (0, 1) == tuple(await database.fetchrow(left))
 

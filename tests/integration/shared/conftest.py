@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import structlog
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared.telemetry.logs import configure_logs
 from tests.integration.shared.probe import Probe, probe_service
+from tests.recorded_spans import recording_spans
 
 ReadLog = Callable[[], list[dict[str, Any]]]
 
@@ -28,6 +30,13 @@ async def lasting_probe() -> AsyncIterator[Probe]:
     """Run one such service for a module whose tests leave nothing behind in it."""
     async with probe_service() as probe:
         yield probe
+
+
+@pytest.fixture
+def recorded() -> Iterator[InMemorySpanExporter]:
+    """Record the spans of the test."""
+    with recording_spans() as exporter:
+        yield exporter
 
 
 @pytest.fixture

@@ -63,6 +63,8 @@ class Acts:
                     raise KeyError(PLANTED)
             case "onward":
                 return await self._call_onward(argument)
+            case "onward-briefly":
+                return await self._call_onward(argument, timeout=0.1)
         return b""
 
     async def _hold(self) -> None:
@@ -76,12 +78,12 @@ class Acts:
             self.how.append(how)
             self.left.release()
 
-    async def _call_onward(self, argument: str) -> bytes:
+    async def _call_onward(self, argument: str, **more: Any) -> bytes:
         assert self.channel is not None
         stub = cache_grpc.CacheServiceStub(self.channel.raw)
         namespace, _, key = argument.partition("/")
         request = cache_pb.GetRequest(namespace=namespace, key=key)
-        return (await self.channel.unary(stub.Get, request)).hit.value
+        return (await self.channel.unary(stub.Get, request, **more)).hit.value
 
 
 class CacheProbe(cache_grpc.CacheServiceServicer):

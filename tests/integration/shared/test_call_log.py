@@ -2,6 +2,7 @@
 
 import asyncio
 
+import grpc
 import pytest
 
 from mainstay.cache.v1 import cache_service_pb2 as cache_pb
@@ -9,12 +10,16 @@ from mainstay.context import request
 from mainstay.errors import MainstayError
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
+from shared.rpc import exchange
 from tests.integration.shared.conftest import ReadLog
-from tests.integration.shared.probe import Probe
+from tests.integration.shared.probe import Probe, probe_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GET = "mainstay.cache.v1.CacheService/Get"
+WATCH = "/mainstay.jobs.v1.JobService/WatchJob"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACED = ("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01")
 
 
 @pytest.fixture
@@ -83,6 +88,44 @@ class TestACall:
         (line,) = calls(log_lines)
 
         assert (line["request_id"], line["code"]) == ("req-7", "INVALID_ARGUMENT")
+
+    async def test_that_is_shed(self, log_lines: ReadLog) -> None:
+        """Whose it was and in which trace, though the call never began."""
+        async with probe_service(max_concurrent_calls=1) as full:
+            held = asyncio.create_task(full.get("hold"))
+            await full.acts.entered.acquire()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await full.cache.Get(
+                    cache_pb.GetRequest(), metadata=(TRACED, ("x-mainstay-tenant", "acme"))
+                )
+            (line,) = [line for line in log_lines() if line.get("reason") == "OVERLOADED"]
+            full.acts.release.set()
+            await held
+
+        assert ("acme", TRACE_ID) == (line["tenant"], line["trace_id"])
+
+    async def test_whose_message_does_not_come(
+        self, probe: Probe, log_lines: ReadLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is found by its trace, too."""
+        monkeypatch.setattr(exchange, "FIRST_MESSAGE_TIMEOUT", 0.05)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await probe.raw(WATCH, "stream_stream")(metadata=(TRACED,)).read()
+        (line,) = [line for line in log_lines() if line["event"] == "call_finished"]
+
+        assert ("DEADLINE_EXCEEDED", TRACE_ID) == (line["code"], line["trace_id"])
+
+    async def test_whose_time_is_over_before_it_has_begun(
+        self, probe: Probe, log_lines: ReadLog
+    ) -> None:
+        """Its caller had set a deadline, and did not go away."""
+        with pytest.raises(grpc.aio.AioRpcError):
+            await probe.raw(WATCH, "stream_stream")(timeout=0.1).read()
+        async with asyncio.timeout(5):
+            while not (found := calls(log_lines)):  # noqa: ASYNC110 - no event tells of a line
+                await asyncio.sleep(0.005)
+
+        assert ["DEADLINE_EXCEEDED"] == [line["code"] for line in found]
 
     async def test_of_a_quiet_method(self, probe: Probe, log_lines: ReadLog) -> None:
         """At debug level only."""

@@ -1,12 +1,13 @@
 """PostgreSQL that is gone, hangs, is full or wrongly addressed: bounded waits and recovery."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -102,6 +103,28 @@ class TestAServerThatGoes:
             "DATABASE_UNAVAILABLE",
             {"dependency": "postgres"},
         )
+
+    async def test_is_told_in_one_line(
+        self, private_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What asyncpg says of it while it tries has no stack trace of its code."""
+
+        def told() -> list[logging.LogRecord]:
+            return [record for record in caplog.records if record.name == "asyncpg.pool"]
+
+        async with pool_of(private_postgres.url) as postgres:
+            await postgres.run(ACME, one)
+            await private_postgres.kill()
+            async with asyncio.timeout(PATIENCE):
+                while not told():
+                    with suppress(DatabaseError):
+                        await postgres.run(ACME, one)
+                    await asyncio.sleep(0.05)
+        record = told()[0]
+
+        assert "Failed to restore" in record.getMessage()
+        assert "Connect" in record.getMessage()
+        assert record.exc_info is None
 
     async def test_a_clean_stop_heals(self, private_postgres: PostgresServer) -> None:
         """So does an administrator's restart, also in the middle of a transaction."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -298,6 +300,20 @@ class TestRetries:
 
         assert len(attempts) == 3
         assert (caught.value.transient, caught.value.retry_after) == (True, 0.5)
+
+    async def test_with_longer_and_longer_pauses(self, postgres: Postgres) -> None:
+        """A tenth of a second, then twice that, each more or less by half."""
+        attempts = []
+
+        async def work(connection: Connection) -> None:
+            attempts.append(time.monotonic())
+            raise ConnectionResetError("again")
+
+        with pytest.raises(DatabaseError):
+            await postgres.run(ACME, work)
+        first, second = (later - earlier for earlier, later in pairwise(attempts))
+
+        assert (True, True) == (first >= 0.05, second >= 0.1)
 
     @pytest.mark.parametrize("error", [KeyError, asyncpg.UniqueViolationError, ValueError])
     async def test_only_what_is_transient(self, postgres: Postgres, error: type[Exception]) -> None:

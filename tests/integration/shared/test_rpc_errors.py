@@ -21,7 +21,7 @@ from mainstay.errors_wire import translate
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
 from tests.integration.shared.conftest import ReadLog
-from tests.integration.shared.probe import PLANTED, Probe
+from tests.integration.shared.probe import PLANTED, Probe, probe_service
 from tests.unit.sdk.example_errors import example
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -170,3 +170,16 @@ class TestUnknownMethods:
 
         assert path in caught.value.message
         assert caught.value.request_id == "req-7"
+
+    async def test_are_unavailable_on_an_instance_that_is_not_serving(self) -> None:
+        """By default AWS's ALB takes UNIMPLEMENTED for health, and this path for the question."""
+        path = "/AWS.ALB/healthcheck"
+        found = []
+        async with probe_service() as probe:  # of its own: it does not serve afterwards
+            for serving in (True, False):
+                probe.service._rpc.health.set_serving(serving=serving)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await probe.raw(path)(b"")
+                found.append(caught.value.code())
+
+        assert [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE] == found

@@ -1,13 +1,11 @@
 """One trace through callers, services and what they call in turn; with and without spans."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -18,6 +16,7 @@ from mainstay.jobs.v1 import worker_service_pb2 as worker_pb
 from shared.telemetry.tracing import span
 from tests.integration.shared.conftest import ReadLog
 from tests.integration.shared.probe import Probe, probe_service
+from tests.recorded_spans import attributes_of, context_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -56,32 +55,9 @@ class Spans:
         return found
 
 
-def context_of(one: ReadableSpan) -> trace.SpanContext:
-    assert isinstance(one.context, trace.SpanContext)
-    return one.context
-
-
-def attributes_of(one: ReadableSpan) -> dict[str, object]:
-    return dict(one.attributes or {})
-
-
-@pytest.fixture(scope="module")
-def exporter() -> InMemorySpanExporter:
-    """Collect spans; a process has one tracer provider for good, so the first one is kept."""
-    exporter = InMemorySpanExporter()
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider()
-        trace.set_tracer_provider(provider)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return exporter
-
-
 @pytest.fixture
-def spans(exporter: InMemorySpanExporter) -> Iterator[Spans]:
-    exporter.clear()
-    yield Spans(exporter)
-    exporter.clear()
+def spans(recorded: InMemorySpanExporter) -> Spans:
+    return Spans(recorded)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -146,7 +146,7 @@ class TestBackgroundTasks:
         (line,) = [line for line in log_lines() if line["event"].startswith("background_task")]
 
         assert code == 1
-        assert (line["task"], line["level"]) == ("sweep", "critical" if error else line["level"])
+        assert (line["task"], line["level"]) == ("sweep", "fatal")
 
 
 class TestDrainHooks:
@@ -214,7 +214,7 @@ class TestOperations:
         await server.start()
         try:
             answers = [
-                await ask(server.port, "/"),
+                await ask(server.port, "/nothing"),
                 await ask(server.port, "/livez", method="POST"),
                 await ask(server.port, "/../etc/passwd"),
             ]
@@ -239,6 +239,42 @@ class TestOperations:
         ready = {"service": "probe", "status": "ready"}
         assert {**ready, "conditions": {"policy": "line 3: is wrong"}} == json.loads(faulty.body)
         assert ready == json.loads(fine.body) == json.loads(fine_again.body)
+
+    async def test_has_started_once_it_has_served(self) -> None:
+        """Whatever comes later: a startup probe that fails again would have it killed."""
+        health = HealthRegistry()
+        server = HttpServer("ops", operations_app("probe", health), "127.0.0.1", 0)
+        await server.start()
+        found = []
+        try:
+            for serving in (False, True, False):
+                health.set_serving(serving=serving)
+                found.append(await ask(server.port, "/startupz"))
+        finally:
+            await server.close()
+
+        assert [503, 200, 200] == [answer.status for answer in found]
+        assert {"service": "probe", "status": "starting"} == found[0].document()
+
+    async def test_says_the_same_whatever_the_method(self) -> None:
+        """HAProxy asks with OPTIONS, of the root if it is not told better; nothing redirects."""
+        health = HealthRegistry()
+        server = HttpServer("ops", operations_app("probe", health), "127.0.0.1", 0)
+        await server.start()
+        found = []
+        try:
+            for serving in (False, True):
+                health.set_serving(serving=serving)
+                for path in ("/readyz", "/"):
+                    asked = await ask(server.port, path, method="OPTIONS", version="1.0", host=None)
+                    found.append(asked.status)
+            head = await ask(server.port, "/startupz", method="HEAD")
+            slash = await ask(server.port, "/readyz/")
+        finally:
+            await server.close()
+
+        assert [503, 503, 200, 200] == found
+        assert (200, b"", 404) == (head.status, head.body, slash.status)
 
     async def test_is_not_ready_before_it_serves(self) -> None:
         """Alive from the first moment, ready when calls are welcome, never cached."""

@@ -110,6 +110,26 @@ class TestJobSpan:
         assert trace.StatusCode.ERROR is span.status.status_code
         assert ["exception"] == [event.name for event in span.events]
 
+    async def test_says_nothing_of_what_the_job_was_about(
+        self, spans: InMemorySpanExporter
+    ) -> None:
+        """Type and stack of an error, of the job's and of the step's: texts may quote anything."""
+        planted = "hunter2"
+
+        async def log_in() -> None:
+            raise PermissionError(f"no access with {planted}")
+
+        async def fail(job: JobContext) -> None:
+            await job.step.run("log in", log_in)
+
+        await execute(fail)
+        told = [only(spans, name) for name in ("process-video", "log in")]
+
+        assert ["PermissionError"] * 2 == [(one.attributes or {})["error.type"] for one in told]
+        assert [1, 1] == [len(one.events) for one in told]
+        assert [trace.StatusCode.ERROR] * 2 == [one.status.status_code for one in told]
+        assert "no access with hunter2" not in "".join(one.to_json() for one in told)
+
 
 class TestStepSpan:
     async def test_is_a_child_of_its_job(self, spans: InMemorySpanExporter) -> None:

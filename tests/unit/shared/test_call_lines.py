@@ -107,7 +107,7 @@ class TestALine:
         )
         MethodLines(METHOD, quiet=False).call_finished(0.1, "req-7", "acme", "")
 
-        assert "call_finished" in out.getvalue()
+        assert "Cache/Get OK 100.0 ms" in out.getvalue()
         assert not out.getvalue().startswith("{")
 
     async def test_stands_where_the_call_ended(self) -> None:

@@ -16,6 +16,8 @@ if find_spec("opentelemetry") is not None:
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+    from mainstay.tracing import record_error
+
     _propagator = TraceContextTextMapPropagator()
     _tracer = trace.get_tracer("mainstay.worker")
 
@@ -48,12 +50,15 @@ if find_spec("opentelemetry") is not None:
             links=[trace.Link(origin)] if origin.is_valid else [],
             attributes={
                 "messaging.system": "mainstay",
+                "messaging.operation.type": "process",
                 "messaging.destination.name": job.event_name,
                 "messaging.message.id": job.job_id,
                 "mainstay.job.attempt": job.attempt,
-                "mainstay.request_id": job.request_id,
+                "request.id": job.request_id,
                 "mainstay.tenant": job.tenant,
             },
+            record_exception=False,
+            set_status_on_exception=False,
         ):
             yield
 
@@ -63,14 +68,21 @@ if find_spec("opentelemetry") is not None:
 
     @contextmanager
     def _step_span(key: str) -> Iterator[None]:
-        with _tracer.start_as_current_span(key, attributes={"mainstay.step.key": key}):
-            yield
+        with _tracer.start_as_current_span(
+            key,
+            attributes={"mainstay.step.key": key},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except Exception as error:
+                record_error(span, error)
+                raise
 
     def record_failure(error: BaseException) -> None:
-        """Mark the current span as failed."""
-        span = trace.get_current_span()
-        span.record_exception(error)
-        span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+        """Mark the current span as failed; the error's text is in the job's history and log."""
+        record_error(trace.get_current_span(), error)
 
 else:
 
