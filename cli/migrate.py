@@ -1,8 +1,6 @@
 """`mainstay migrate`: bring the database's schema up to date."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +8,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
+from cli.database import database
 from cli.embedded.server import EmbeddedServerError
-from cli.embedded.stores import embedded_postgres
 from cli.layout import SERVICES
 from cli.run_directory import RunDirectory, RunDirectoryTakenError
 from cli.settings import SuiteSettings
@@ -46,7 +44,7 @@ def migrate(data_dir: DataDir = Path(".mainstay")) -> None:
 
 
 async def _migrate(directory: RunDirectory, settings: SuiteSettings) -> None:
-    async with _database(directory, settings) as url:
+    async with database(directory, settings) as url:
         for migrations in all_migrations():
             applied = await migrations.apply(url)
             typer.echo(f"{migrations.service:<10} {', '.join(applied) or 'nothing to apply'}")
@@ -59,19 +57,3 @@ def all_migrations() -> list[Migrations]:
         for name in SERVICES
         if files(f"services.{name}").joinpath(FOLDER).is_dir()
     ]
-
-
-@asynccontextmanager
-async def _database(directory: RunDirectory, settings: SuiteSettings) -> AsyncIterator[str]:
-    """Find the database, or start the embedded one for as long as it takes."""
-    if settings.postgres_url is not None:
-        yield settings.postgres_url.get_secret_value()
-    elif running := directory.read_addresses().get("MAINSTAY_POSTGRES_URL"):
-        yield running
-    else:
-        directory.take()
-        try:
-            async with embedded_postgres(directory) as server:
-                yield server.url
-        finally:
-            directory.release()

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from hypothesis import settings
 
 from cli.embedded.postgres import PostgresServer
 from cli.embedded.redis import RedisServer
+from cli.migrate import all_migrations
 from shared.telemetry.call_lines import CallLines
 
 # A busy machine makes no property false; that a test ends is what its own timeout is for.
@@ -109,10 +110,51 @@ def redis_url(session_redis_url: str) -> str:
 @pytest.fixture
 async def postgres_url(session_postgres_url: str) -> AsyncIterator[str]:
     """Create an empty database for one test, owned by an ordinary role."""
+    async with _database(session_postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def other_postgres_url(session_postgres_url: str) -> AsyncIterator[str]:
+    """Create a second one, for what is carried from one to another."""
+    async with _database(session_postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(session_postgres_url: str) -> Iterator[str]:
+    """Apply the migrations of all services once, to a database that others are copies of."""
+    name = f"test_{os.getpid()}_migrated"
+    url = _named(session_postgres_url, name)
+
+    async def migrate() -> None:
+        await _execute(session_postgres_url, f"DROP DATABASE IF EXISTS {name}")
+        await _execute(session_postgres_url, f"CREATE DATABASE {name}")
+        for migrations in all_migrations():
+            await migrations.apply(url)
+
+    _run_apart(migrate())
+    yield name
+    _run_apart(_execute(session_postgres_url, f"DROP DATABASE {name}"))
+
+
+@pytest.fixture
+async def migrated_url(session_postgres_url: str, migrated_template: str) -> AsyncIterator[str]:
+    """Create a database for one test that the migrations of all services were applied to."""
+    async with _database(session_postgres_url, template=migrated_template) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _database(
+    session_postgres_url: str, *, template: str = "template1"
+) -> AsyncIterator[str]:
     name = f"test_{os.getpid()}_{next(_database_numbers)}"
     # Copying files makes a database in half the time that writing it through the log takes.
-    await _execute(session_postgres_url, f"CREATE DATABASE {name} STRATEGY file_copy")
-    yield urlunsplit(urlsplit(session_postgres_url)._replace(path=f"/{name}"))
+    await _execute(
+        session_postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+    )
+    yield _named(session_postgres_url, name)
     # Not WITH (FORCE): that would have to end an autovacuum worker too, which is the superuser's. A
     # plain DROP waits for those.
     await _execute(
@@ -121,6 +163,10 @@ async def postgres_url(session_postgres_url: str) -> AsyncIterator[str]:
         f"WHERE datname = '{name}' AND usename = current_user",
     )
     await _execute(session_postgres_url, f"DROP DATABASE {name}")
+
+
+def _named(url: str, database: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
 
 
 async def _execute(url: str, statement: str) -> None:

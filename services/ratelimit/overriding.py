@@ -13,6 +13,7 @@ from services.ratelimit.paging import Page
 from services.ratelimit.policy import DAY, UNLIMITED, Rule
 from services.ratelimit.ports import NowUs, Policies
 from services.ratelimit.revisions import OVERRIDES
+from shared.etags import etag_of
 from shared.rpc.call import Tenant
 
 MAX_OVERRIDES = 10_000
@@ -76,7 +77,7 @@ class StoredOverride:
             reason=self.reason,
             creator=self.creator,
             created_at=self.created_at,
-            etag=str(self.revision),
+            etag=etag_of(self.revision),
         )
 
 

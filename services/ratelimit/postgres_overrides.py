@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mainstay.errors import ConflictError, QuotaError
+from mainstay.errors import QuotaError
 from services.ratelimit import audit
 from services.ratelimit.audit import Actor
 from services.ratelimit.database import Database
@@ -16,6 +16,7 @@ from services.ratelimit.overriding import (
 )
 from services.ratelimit.paging import Page
 from services.ratelimit.revisions import OVERRIDES, bump
+from shared.etags import check_etag, etag_of
 from shared.postgres.pool import Connection
 from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS, Tenant
@@ -129,15 +130,13 @@ def _is_repeated(known: Mapping[str, Any], draft: OverrideDraft, actor: Actor) -
 
 
 def _check_etag(draft: OverrideDraft, known: Mapping[str, Any] | None) -> None:
-    current = "" if known is None else str(known["revision"])
-    if draft.etag and draft.etag != current:
-        said = f"has the etag {current}" if current else "is gone"
-        raise ConflictError(
-            f"the override of {draft.key.subject} on {draft.key.rule} {said}: somebody else "
-            "changed it; read it again and repeat the change",
-            reason="ETAG_MISMATCH",
-            metadata={"etag": current},
-        )
+    current = "" if known is None else etag_of(known["revision"])
+    said = f"has the etag {current}" if current else "is gone"
+    check_etag(
+        draft.etag,
+        current,
+        instead=f"the override of {draft.key.subject} on {draft.key.rule} {said}",
+    )
 
 
 async def _check_quota(connection: Connection, tenant: Tenant) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from socket import gethostname
 from typing import Any
 
-from mainstay.errors import ConflictError
 from services.ratelimit import audit
 from services.ratelimit.audit import Actor
 from services.ratelimit.database import Database
@@ -17,6 +16,7 @@ from services.ratelimit.policy_versions import (
     digest_of,
 )
 from services.ratelimit.revisions import POLICY, bump
+from shared.etags import check_etag, etag_of
 from shared.postgres.pool import Connection
 from shared.postgres.queries import load_queries
 from shared.rpc.call import ALL_TENANTS, Tenant
@@ -120,13 +120,12 @@ def _is_repeated(newest: Mapping[str, Any], draft: PolicyDraft, actor: Actor) ->
 
 
 def _check_expected(draft: PolicyDraft, newest: int) -> None:
-    if draft.expected is not None and draft.expected != newest:
-        raise ConflictError(
-            f"version {newest} of the policy is in force, not {draft.expected}: somebody else "
-            "changed it; read it again and repeat the change",
-            reason="ETAG_MISMATCH",
-            metadata={"version": str(newest)},
-        )
+    check_etag(
+        "" if draft.expected is None else etag_of(draft.expected),
+        etag_of(newest),
+        instead=f"version {newest} of the policy is in force, not {draft.expected}",
+        metadata={"version": str(newest)},
+    )
 
 
 def _stored(row: Mapping[str, Any] | None) -> StoredPolicy | None:

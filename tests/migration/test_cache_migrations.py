@@ -31,7 +31,7 @@ class TestMigrations:
         first = await MIGRATIONS.apply(postgres_url)
         second = await MIGRATIONS.apply(postgres_url)
 
-        assert (["0001_cache_statistics"], []) == (first, second)
+        assert (["0001_cache_statistics", "0002_documented"], []) == (first, second)
 
     def test_are_part_of_the_command(self) -> None:
         """`mainstay migrate` applies those of every service."""

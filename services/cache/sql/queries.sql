@@ -66,8 +66,7 @@ added AS (
             known.miss_invalidated_by_event + excluded.miss_invalidated_by_event,
         miss_lease_lost = known.miss_lease_lost + excluded.miss_lease_lost,
         miss_store_unavailable =
-            known.miss_store_unavailable + excluded.miss_store_unavailable,
-        update_time = now()
+            known.miss_store_unavailable + excluded.miss_store_unavailable
 )
 SELECT 1 FROM batch
 

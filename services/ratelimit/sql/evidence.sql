@@ -31,8 +31,7 @@ hours AS (
         denied = known.denied + excluded.denied,
         shadow_denied = known.shadow_denied + excluded.shadow_denied,
         degraded = known.degraded + excluded.degraded,
-        dropped = known.dropped + excluded.dropped,
-        update_time = now()
+        dropped = known.dropped + excluded.dropped
 ),
 minutes AS (
     INSERT INTO ratelimit.rate_limit_statistics AS known (
@@ -48,8 +47,7 @@ minutes AS (
         denied = known.denied + excluded.denied,
         shadow_denied = known.shadow_denied + excluded.shadow_denied,
         degraded = known.degraded + excluded.degraded,
-        dropped = known.dropped + excluded.dropped,
-        update_time = now()
+        dropped = known.dropped + excluded.dropped
 )
 INSERT INTO ratelimit.rate_limit_violations (
     tenant, subject, rule, endpoint, plan, reason, shadow,
