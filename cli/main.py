@@ -2,9 +2,11 @@
 
 import typer
 
+from cli.backup.command import backup, restore
 from cli.cache.command import app as cache
 from cli.demo.command import demo
 from cli.doctor import doctor
+from cli.health.command import app as health
 from cli.jobs.command import app as jobs
 from cli.limits.command import app as limits
 from cli.migrate import migrate
@@ -31,9 +33,12 @@ app.command()(up)
 app.command()(demo)
 app.command()(doctor)
 app.command()(migrate)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(cache, name="cache")
 app.add_typer(limits, name="limits")
 app.add_typer(jobs, name="jobs")
+app.add_typer(health, name="health")
 
 
 def run() -> None:

@@ -11,10 +11,12 @@ import structlog
 
 from mainstay.context import new_request_id
 from services.health import metrics
+from services.health.maintenance import Maintenances
 from services.health.ports import Probe, ProbeError
-from services.health.rollup import Check
+from services.health.rollup import Report
 from services.health.snapshot import Snapshot
-from services.health.state import Failure, Observation, State
+from services.health.state import Observation, State
+from services.health.target import Target
 
 log = structlog.get_logger()
 
@@ -49,13 +51,48 @@ class Prober:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.snapshot = snapshot
-        self._probes = probes
+        self._probes = dict(probes)
         self._interval = interval
         self._timeout = timeout
         self._monotonic = monotonic
         self._wall = wall
         self._request_ids = request_ids
         self._uniform = uniform
+        self._listeners: list[Callable[[Observation | None], None]] = []
+
+    def listen(self, noticed: Callable[[Observation | None], None]) -> None:
+        """Call `noticed` with every observation, and with None when something else has changed."""
+        self._listeners.append(noticed)
+
+    def report(self) -> Report:
+        """Return the report as of now."""
+        return self.snapshot.report(self._monotonic(), self._wall())
+
+    def set_maintenances(self, maintenances: Maintenances) -> None:
+        """Take these targets, and no others, for out of service on purpose."""
+        if maintenances != self.snapshot.maintenances:
+            self.snapshot = self.snapshot.with_maintenances(maintenances)
+            self._notice(None)
+
+    async def replace_replicas(self, service: str, probes: Mapping[Target, Probe]) -> None:
+        """Probe these replicas of a service from the next round on, and no others.
+
+        The probe of a replica that stays is kept; its new one is closed, as are those that go.
+        """
+        names = {target.name for target in probes}
+        gone = [
+            self._probes.pop(name)
+            for name, target in self.snapshot.probed.items()
+            if target.service == service and name not in names and name in self._probes
+        ]
+        for target, probe in probes.items():
+            if self._probes.setdefault(target.name, probe) is not probe:
+                gone.append(probe)
+        before = self.snapshot.probed
+        self.snapshot = self.snapshot.with_replicas(service, list(probes))
+        metrics.forget(before.keys() - self.snapshot.probed.keys())
+        self._notice(None)
+        await asyncio.gather(*(probe.close() for probe in gone))
 
     async def start(self) -> None:
         """Make the first round: `timeout` seconds at most, whatever state the targets are in."""
@@ -74,26 +111,32 @@ class Prober:
     async def run_once(self) -> None:
         """Probe every target once, all at the same time; each result counts as soon as it is in."""
         async with asyncio.TaskGroup() as round_of_probes:
-            for target, probe in self._probes.items():
+            for target, probe in list(self._probes.items()):
                 round_of_probes.create_task(self._probe(target, probe), name=f"probe {target}")
 
     async def _probe(self, target: str, probe: Probe) -> None:
         seen = await self._ask(target, probe)
-        before = self.snapshot.check(target, seen.at)
+        if target not in self.snapshot.probed:
+            return  # a replica that left while it was being asked
+        before = self.snapshot.state(target, seen.at)
         self.snapshot = self.snapshot.after(seen)
-        after = self.snapshot.check(target, seen.at)
         metrics.record_probe(seen)
-        metrics.record_state(after)
-        if before.state is not after.state:
-            _log_change(before, after, seen)
+        if before is not self.snapshot.state(target, seen.at):
+            _log_change(before, self.snapshot.standings[target].held)
+        self._notice(seen)
+
+    def _notice(self, seen: Observation | None) -> None:
+        for noticed in self._listeners:
+            noticed(seen)
 
     async def _ask(self, target: str, probe: Probe) -> Observation:
         request_id = self._request_ids()
         began = self._monotonic()
-        message, cause = "", ""
+        state, message, cause = State.UNHEALTHY, "", ""
         try:
             async with asyncio.timeout(self._timeout):
-                await probe.ask(request_id)
+                message = await probe.ask(request_id)
+                state = State.DEGRADED if message else State.HEALTHY
         except TimeoutError:
             message = f"Did not answer within {self._timeout:g} s."
         except ProbeError as error:
@@ -101,38 +144,28 @@ class Prober:
         except Exception:  # noqa: BLE001 - a fault in one probe must not blind the others
             message, cause = "The probe itself failed; see the log.", traceback.format_exc()
         ended = self._monotonic()
-        seen = Observation(
+        return Observation(
             target=target,
             at=ended,
             time=self._wall(),
             latency=ended - began,
             request_id=request_id,
+            state=state,
+            message=message,
+            cause=cause,
         )
-        return seen if not message else _failure(seen, message, cause)
 
 
-def _failure(seen: Observation, message: str, cause: str) -> Failure:
-    return Failure(
-        target=seen.target,
-        at=seen.at,
-        time=seen.time,
-        latency=seen.latency,
-        request_id=seen.request_id,
-        message=message,
-        cause=cause,
-    )
-
-
-def _log_change(before: Check, after: Check, seen: Observation) -> None:
+def _log_change(before: State, seen: Observation) -> None:
     """Write one line for a change, with the id that the probe left in its target's log."""
-    write = log.info if after.state is State.HEALTHY else log.warning
+    write = log.info if seen.state is State.HEALTHY else log.warning
     write(
         "check_changed_state",
-        target=after.target.name,
-        state=after.state.value,
-        before=before.state.value,
-        message=after.message,
-        cause=seen.cause if isinstance(seen, Failure) else "",
+        target=seen.target,
+        state=seen.state.value,
+        before=before.value,
+        message=seen.message,
+        cause=seen.cause,
         latency=round(seen.latency, 4),
         request_id=seen.request_id,
     )

@@ -60,6 +60,8 @@ def build(settings: JobsSettings) -> Service:
     intake = _accepting(service, postgres, wakeups, book)
     scheduling = _scheduling(service, settings, postgres, intake, steering)
     _telling(service, postgres, wakeups)
+    gauges = QueueGauges(PostgresQueues(postgres), service.report_condition)
+    service.background("gauges", gauges.run)
     service.expose(
         job_grpc.add_JobServiceServicer_to_server,
         JobServicer(
@@ -69,6 +71,7 @@ def build(settings: JobsSettings) -> Service:
             steering=steering,
             scheduling=scheduling,
             queues=Queues(PostgresQueues(postgres), wakeups, watches.get, permits.denied_for),
+            gauges=gauges,
             schema_book=book,
             schema_putting=SchemaPutting(book, schema_store),
         ),
@@ -103,9 +106,6 @@ def _watching(
     )
     service.background("watch", watches.run)
     service.background("watch.reads", watches.read)
-    service.background(
-        "gauges", QueueGauges(PostgresQueues(postgres), service.report_condition).run
-    )
     service.on_drain(watches.drain)
     return watches
 

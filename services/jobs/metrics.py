@@ -45,6 +45,7 @@ oldest_seconds = Gauge(
     "mainstay_jobs_queue_oldest_seconds", "How long the longest waiting ready job has waited."
 )
 dead_letters = Gauge("mainstay_jobs_dead_letters", "Jobs that ended badly and wait for somebody.")
+workers = Gauge("mainstay_jobs_workers", "Workers connected to any replica.")
 oldest_transaction_seconds = Gauge(
     "mainstay_jobs_oldest_transaction_seconds",
     "Age of the oldest transaction that the service's role may see; it keeps dead rows alive.",

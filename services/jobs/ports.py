@@ -243,6 +243,7 @@ class Depth:
 
     Attributes:
         oldest: How long the ready job that has waited longest has waited.
+        workers: Workers connected to any replica.
         oldest_transaction: Age of the oldest transaction that the service's role may see.
         dead_rows: Rows that wait for a vacuum.
 
@@ -253,6 +254,7 @@ class Depth:
     running: int
     oldest: float
     dead_letters: int
+    workers: int
     oldest_transaction: float
     dead_rows: int
 

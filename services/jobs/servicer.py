@@ -2,6 +2,7 @@
 
 from mainstay.jobs.v1 import job_service_pb2_grpc as pb_grpc
 from services.jobs import (
+    serving_depth,
     serving_events,
     serving_queues,
     serving_reading,
@@ -9,6 +10,7 @@ from services.jobs import (
     serving_schemas,
     serving_steering,
 )
+from services.jobs.gauges import QueueGauges
 from services.jobs.intake import EventIntake
 from services.jobs.listing_ports import ListingStore
 from services.jobs.queues import Queues
@@ -25,6 +27,7 @@ METHODS = {
     **serving_schedules.METHODS,
     **serving_schemas.METHODS,
     **serving_queues.METHODS,
+    **serving_depth.METHODS,
 }
 
 
@@ -35,6 +38,7 @@ class JobServicer(
     serving_schedules.ScheduleMethods,
     serving_schemas.SchemaMethods,
     serving_queues.QueueMethods,
+    serving_depth.DepthMethods,
     pb_grpc.JobServiceServicer,
 ):
     def __init__(
@@ -46,6 +50,7 @@ class JobServicer(
         steering: Steering,
         scheduling: Scheduling,
         queues: Queues,
+        gauges: QueueGauges,
         schema_book: SchemaBook,
         schema_putting: SchemaPutting,
     ) -> None:
@@ -55,5 +60,6 @@ class JobServicer(
         self.steering = steering
         self.scheduling = scheduling
         self.queues = queues
+        self.gauges = gauges
         self.schema_book = schema_book
         self.schema_putting = schema_putting

@@ -2,7 +2,8 @@
 -- tenant are meant.
 
 -- name: depth
--- Counts what waits and runs; the oldest is the ready job that has waited longest, in seconds.
+-- Counts what waits and runs, and the workers that are connected to any replica; the oldest is the
+-- ready job that has waited longest, in seconds.
 SELECT
     (SELECT count(*) FROM jobs.ready) AS ready,
     (SELECT count(*) FROM jobs.delayed) AS delayed,
@@ -10,7 +11,8 @@ SELECT
     (
         SELECT coalesce(extract(epoch FROM now() - min(ready_time)), 0)::float8 FROM jobs.ready
     ) AS oldest,
-    (SELECT count(*) FROM jobs.dead_letters) AS dead_letters
+    (SELECT count(*) FROM jobs.dead_letters) AS dead_letters,
+    (SELECT count(*) FROM jobs.sessions WHERE lease_expire_time > now()) AS workers
 
 -- name: strain
 -- Returns what makes the queue's tables slow: the age in seconds of the oldest transaction that this

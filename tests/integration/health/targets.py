@@ -1,6 +1,7 @@
-"""Real things to probe: a gRPC server with the standard health protocol, and one that hangs."""
+"""Real things to probe: a gRPC server that can stand for any service, and one that hangs."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
@@ -10,12 +11,18 @@ import grpc
 
 from mainstay.grpc_health.v1 import health_pb2 as pb
 from mainstay.grpc_health.v1 import health_pb2_grpc as pb_grpc
+from mainstay.jobs.v1 import job_service_pb2 as jobs_pb
 
 
 class GrpcTarget(pb_grpc.HealthServicer):
-    """A gRPC server on a port of its own, that can be stopped and started again."""
+    """A gRPC server on a port of its own, that can be stopped and started again.
+
+    It speaks the health protocol and, of the jobs service, what that is asked about its queues.
+    """
 
     def __init__(self) -> None:
+        self.depth = jobs_pb.GetDepthResponse()
+        self.depth_asked: list[dict[str, str]] = []
         self.status = pb.HealthCheckResponse.SERVING
         self.request_ids: list[str] = []
         self.peers: list[str] = []
@@ -49,8 +56,26 @@ class GrpcTarget(pb_grpc.HealthServicer):
     ) -> AsyncIterator[pb.HealthCheckResponse]:
         yield pb.HealthCheckResponse(status=self.status)
 
+    async def GetDepth(
+        self, request: jobs_pb.GetDepthRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> jobs_pb.GetDepthResponse:
+        metadata = context.invocation_metadata() or ()
+        self.depth_asked.append({name: str(value) for name, value in metadata})
+        return self.depth
+
+    def _jobs(self) -> grpc.GenericRpcHandler:
+        depth = grpc.unary_unary_rpc_method_handler(
+            self.GetDepth,
+            request_deserializer=jobs_pb.GetDepthRequest.FromString,
+            response_serializer=jobs_pb.GetDepthResponse.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(
+            "mainstay.jobs.v1.JobService", {"GetDepth": depth}
+        )
+
     async def start(self) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((self._jobs(),))
         pb_grpc.add_HealthServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
@@ -112,3 +137,10 @@ class SilentListener:
             writer.close()
         await asyncio.gather(*(task for task in self._peers.values() if task))
         await self._server.wait_closed()
+
+
+def unused_address() -> str:
+    """Return an address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"

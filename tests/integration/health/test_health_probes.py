@@ -1,44 +1,35 @@
-"""Each probe against the real thing: answering, refusing, silent, broken, and back again."""
+"""What all probes with a connection do, and the one that asks a service for its health."""
 
 import asyncio
-import socket
 
+import grpc
 import pytest
+from grpc.aio import Metadata
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.redis import RedisServer
-from mainstay.errors import ConfigurationError
+from mainstay.errors_wire import DETAILS_KEY
 from mainstay.grpc_health.v1 import health_pb2
-from services.health.ports import Probe, ProbeError
-from services.health.probes import GrpcProbe, PostgresProbe, RedisProbe
-from tests.integration.health.targets import GrpcTarget, SilentListener
+from services.health.ports import Probe
+from services.health.probe_grpc import GrpcProbe, failure_of
+from services.health.probe_jobs import QueueProbe
+from services.health.probe_postgres import PostgresProbe
+from services.health.probe_redis import RedisProbe
+from tests.integration.health.asking import complaint
+from tests.integration.health.targets import GrpcTarget, SilentListener, unused_address
 
 
 def make_probe(kind: str, address: str) -> Probe:
     match kind:
         case "grpc":
             return GrpcProbe(address, timeout=1)
+        case "jobs":
+            return QueueProbe([address], timeout=1, max_age=300)
         case "redis":
-            return RedisProbe(f"redis://{address}/0")
+            return RedisProbe(f"redis://{address}/0", instance="test")
         case _:
             return PostgresProbe(f"postgresql://mainstay:secret@{address}/mainstay")
 
 
-def unused_address() -> str:
-    """Return an address where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-async def complaint(probe: Probe) -> str:
-    """Return what a probe has to say about a target that does not answer well."""
-    with pytest.raises(ProbeError) as caught:
-        await asyncio.wait_for(probe.ask("request-1"), 10)
-    return caught.value.message
-
-
-@pytest.mark.parametrize("kind", ["grpc", "redis", "postgres"])
+@pytest.mark.parametrize("kind", ["grpc", "jobs", "redis", "postgres"])
 class TestEveryProbe:
     async def test_nobody_listens(self, kind: str) -> None:
         """The refusal is reported at once, without the address or the user in the sentence."""
@@ -66,6 +57,21 @@ class TestEveryProbe:
 
 
 class TestGrpcProbe:
+    @pytest.mark.parametrize(
+        ("trailing", "message"),
+        [
+            (Metadata(), "Refused or closed the connection."),
+            (Metadata((DETAILS_KEY, b"reason")), "Answered with UNAVAILABLE."),
+        ],
+    )
+    def test_a_refusal_of_the_service_is_not_called_a_lost_connection(
+        self, trailing: Metadata, message: str
+    ) -> None:
+        """A jobs service that has measured nothing yet is there, and says so."""
+        error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailing, "why")
+
+        assert message == failure_of(error).message
+
     async def test_serving_passes_and_carries_the_request_id(self) -> None:
         """The id of the probe is in the metadata that the target logs."""
         async with GrpcTarget() as target:
@@ -119,88 +125,3 @@ class TestGrpcProbe:
 
         assert first == second == third
         assert third != fourth
-
-
-class TestRedisProbe:
-    async def test_answers(self, redis_url: str) -> None:
-        """PING comes back with the id it was sent with, over a connection that is kept."""
-        probe = RedisProbe(redis_url)
-        await probe.ask("request-1")
-        await probe.ask("request-2")
-        await probe.close()
-
-    async def test_kill_and_restart(self, private_redis: RedisServer) -> None:
-        """A dead server fails the next probe, a new one passes it."""
-        probe = RedisProbe(private_redis.url)
-        await probe.ask("request-1")
-        await private_redis.kill()
-
-        assert await complaint(probe) == "Refused or closed the connection."
-
-        await private_redis.start()
-        await probe.ask("request-3")
-        await probe.close()
-
-    async def test_an_answer_that_comes_too_late_is_not_the_next_one(
-        self, private_redis: RedisServer
-    ) -> None:
-        """After a timeout the connection is dropped, and its late answer with it."""
-        probe = RedisProbe(private_redis.url)
-        await probe.ask("request-1")
-        private_redis.pause()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await probe.ask("request-2")
-        private_redis.resume()
-        await probe.ask("request-3")
-        await probe.close()
-
-    async def test_another_node_when_one_is_gone(self, redis_url: str) -> None:
-        """Of several addresses the next is asked after a failure, and kept while it answers."""
-        probe = RedisProbe(f"redis://127.0.0.1:1/0,{redis_url}")
-
-        assert await complaint(probe) == "Refused or closed the connection."
-
-        await probe.ask("request-2")
-        await probe.ask("request-3")
-        await probe.close()
-
-    def test_a_wrong_url_is_a_wrong_setting(self) -> None:
-        """It is refused when the service starts."""
-        with pytest.raises(ConfigurationError, match="MAINSTAY_REDIS_URL"):
-            RedisProbe("http://127.0.0.1:6379")
-
-
-class TestPostgresProbe:
-    async def test_answers(self, postgres_url: str) -> None:
-        """SELECT 1 over a connection that is kept."""
-        probe = PostgresProbe(postgres_url)
-        await probe.ask("request-1")
-        await probe.ask("request-2")
-        await probe.close()
-
-    async def test_no_such_database(self, postgres_url: str) -> None:
-        """The server is there and says no: the kind of error is public, its text is not."""
-        probe = PostgresProbe(f"{postgres_url}_missing")
-
-        assert await complaint(probe) == "Answered with InvalidCatalogNameError."
-
-    async def test_a_wrong_url_names_the_setting(self) -> None:
-        """Nobody has to guess why no server is ever reached."""
-        probe = PostgresProbe("mysql://127.0.0.1/mainstay")
-
-        assert await complaint(probe) == "Cannot be asked: MAINSTAY_POSTGRES_URL is not valid."
-
-    async def test_stop_and_restart(self, private_postgres: PostgresServer) -> None:
-        """A stopped server fails the kept connection and a new one; once back, it passes."""
-        probe = PostgresProbe(private_postgres.url)
-        await probe.ask("request-1")
-        # Not killed: its children would answer on until they notice.
-        await private_postgres.stop()
-        await complaint(probe)
-
-        assert await complaint(probe) == "Refused or closed the connection."
-
-        await private_postgres.start()
-        await probe.ask("request-4")
-        await probe.close()

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from cli.ports import free_ports
 from mainstay.channel import Channel
-from mainstay.grpc_health.v1 import health_pb2
-from mainstay.health.client import HealthClient, State
+from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
+from mainstay.health import HealthClient, State
 from services.health.app import HealthApp, assemble
 from services.health.ports import ProbeError
-from services.health.probes import GrpcProbe
+from services.health.probe_grpc import GrpcProbe
 from services.health.settings import HealthSettings
 from tests.integration.health.plain_http import ask
 from tests.integration.health.targets import GrpcTarget, SilentListener
 
-NAMES = ["cache", "database", "jobs", "ratelimit", "redis"]
+NAMES = ["cache", "database", "jobs", "queue", "ratelimit", "redis"]
 
 
 @pytest.fixture
@@ -41,7 +42,12 @@ def settings(targets: dict[str, GrpcTarget], redis_url: str, postgres_url: str) 
 def make_settings(targets: dict[str, GrpcTarget], **changes: Any) -> HealthSettings:
     addresses = {f"health_{name}_address": target.address for name, target in targets.items()}
     ports = {"health_port": 0, "health_ops_port": 0, "health_http_port": 0}
-    fixed = {"health_probe_interval": 300, "health_probe_timeout": 5, "health_probe_fall": 1}
+    fixed = {
+        "health_probe_interval": 300,
+        "health_probe_timeout": 5,
+        "health_probe_fall": 1,
+        "health_disk_paths": "",  # how full it is, is not ours
+    }
     return HealthSettings(**{**ports, **fixed, **addresses, **changes})
 
 
@@ -132,28 +138,61 @@ class TestHttp:
             answer.document()["status"],
         ) == (503, "300", "no-store", "unhealthy")
 
-    async def test_head_is_get_without_a_body(self, health: HealthApp) -> None:
-        """Pollers that only want the code get the same one, in either version of HTTP."""
-        for path in ("/health", "/livez", "/readyz"):
-            for version in ("1.0", "1.1"):
-                get = await ask(health.http.port, path, version=version)
-                head = await ask(health.http.port, path, method="HEAD", version=version)
 
-                assert (get.status, head.status, head.body) == (200, 200, b"")
-                for name in ("cache-control", "content-type", "content-length"):
-                    assert get.headers[name] == head.headers[name]
+class TestWhatIsWiredTogether:
+    async def test_names_for_pollers_of_every_kind(
+        self, targets: dict[str, GrpcTarget], redis_url: str, postgres_url: str
+    ) -> None:
+        """HTTP, gRPC and the agent tell the same of a target, a group and the suite."""
+        (agent_port,) = free_ports(1)
+        settings = make_settings(
+            targets,
+            redis_url=redis_url,
+            postgres_url=postgres_url,
+            health_groups="edge=cache+ratelimit,background=jobs+database",
+            health_agent_port=agent_port,
+        )
+        targets["cache"].status = health_pb2.HealthCheckResponse.NOT_SERVING
+        app = assemble(settings)
+        found = {}
+        async with app.service.running(), Channel(app.service.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel.raw)
+            for name in ("cache", "jobs", "edge", "background", "suite"):
+                checked = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+                found[name] = (
+                    (await ask(app.http.port, f"/readyz/{name}")).status,
+                    health_pb2.HealthCheckResponse.ServingStatus.Name(checked.status),
+                    (await advised(agent_port, name)).partition("#")[0],
+                )
 
-    async def test_what_is_not_there_is_not_redirected(self, health: HealthApp) -> None:
-        """Several pollers take a redirect for health."""
-        answers = [await ask(health.http.port, path) for path in ("/health/", "/nothing")]
+        up = (200, "SERVING", "ready up 100%\n")
+        down = (503, "NOT_SERVING", "ready down ")
+        assert found == {
+            "cache": down,
+            "jobs": up,
+            "edge": down,
+            "background": up,
+            "suite": down,
+        }
 
-        assert [answer.status for answer in answers] == [404, 404]
+    async def test_the_root_is_for_people_and_for_haproxy(self, health: HealthApp) -> None:
+        """A page for those who get it; a status for those who ask what there is."""
+        page = await ask(health.http.port, "/")
+        asked = await ask(health.http.port, "/", method="OPTIONS", version="1.0", host=None)
 
-    async def test_post_is_refused(self, health: HealthApp) -> None:
-        """Asking changes nothing, so there is nothing to post."""
-        answer = await ask(health.http.port, "/health", method="POST")
+        assert (200, 200) == (page.status, asked.status)
+        assert page.headers["content-type"].startswith("text/html")
+        assert asked.headers["content-type"] == "application/health+json"
 
-        assert answer.status == 405
+
+async def advised(port: int, name: str) -> str:
+    """Return what HAProxy is told."""
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{name}\n".encode())
+        answer = await reader.read()
+        writer.close()
+    return answer.decode()
 
 
 class TestReadiness:
@@ -206,7 +245,7 @@ class TestReadiness:
             pass
 
         assert [answer.status for answer in answers] == [200, 503]
-        assert answers[1].document()["message"] == "This instance is starting or draining."
+        assert answers[1].document()["message"] == "This instance is draining."
 
 
 class TestAnswersDoNoIo:
@@ -263,16 +302,26 @@ class TestOldSnapshot:
     async def test_an_old_answer_is_not_a_healthy_answer(self, health: HealthApp) -> None:
         """Were the probes to stop, every answer would turn to unknown by itself."""
         long_ago = time.monotonic() - 3600
-        for check in health.prober.snapshot.report(time.monotonic()).checks:
-            assert check.last is not None
-            old = replace(check.last, at=long_ago)
+        for standing in health.prober.snapshot.standings.values():
+            old = replace(standing.last, at=long_ago)
             health.prober.snapshot = health.prober.snapshot.after(old)
+        # Time went back here, so that the report of a moment ago would still be as of now.
+        health.prober.snapshot = replace(health.prober.snapshot, revision=-1)
         async with Channel(health.service.address) as channel:
             report = await HealthClient(channel).get_report()
         answer = await ask(health.http.port, "/health")
 
         assert {State.UNKNOWN} == {report.state, *(check.state for check in report.checks)}
         assert (answer.status, answer.document()["status"]) == (503, "unknown")
+
+
+class TestFirstRound:
+    async def test_is_no_incident(self, health: HealthApp) -> None:
+        """Results come in one by one; that some are not in yet is no news of the whole."""
+        await asyncio.wait_for(health.past.database.wait_connected(), 10)
+        await health.past.recorder.write_once(everything=True)
+
+        assert [] == await health.past.history.newest_incidents(["suite"], 10)
 
 
 class TestDeadAtStart:
@@ -288,6 +337,8 @@ class TestDeadAtStart:
             health_port=0,
             health_ops_port=0,
             health_http_port=0,
+            health_disk_paths="",
+            health_details_token="sixteen-and-more-characters",
         )
         app = assemble(settings)
         async with app.service.running():

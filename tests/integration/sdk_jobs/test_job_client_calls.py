@@ -23,6 +23,7 @@ from mainstay.jobs import (
     JobFilter,
     JobState,
     Queue,
+    QueueDepth,
     Schedule,
 )
 from mainstay.jobs.functions import parse_function
@@ -174,6 +175,18 @@ SINGLE: dict[str, tuple[Call, Message, Message, Any]] = {
         pb.GetFunctionRequest(name="mail"),
         pb.GetFunctionResponse(function=FUNCTION, workers=2, update_time=STAMP),
         parse_function(FUNCTION, workers=2, update_time=WHEN),
+    ),
+    "GetDepth": (
+        lambda jobs: jobs.get_depth(),
+        pb.GetDepthRequest(),
+        pb.GetDepthResponse(
+            ready=1, delayed=2, running=3, dead_letters=4, workers=5,
+            oldest_age=Duration(seconds=6), measure_time=STAMP, age=Duration(seconds=7),
+        ),
+        QueueDepth(
+            ready=1, delayed=2, running=3, dead_letters=4, workers=5,
+            oldest_age=timedelta(seconds=6), measure_time=WHEN, age=timedelta(seconds=7),
+        ),
     ),
 }  # fmt: skip
 

@@ -7,20 +7,24 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.health.rollup import Check, Target, roll_up
+from services.health.rollup import Check, Report, roll_up
 from services.health.snapshot import Snapshot
-from services.health.state import Damping, Failure, Observation, State
+from services.health.state import Damping, Observation, State
+from services.health.target import Kind, Target
 from tests.unit.health.observations import failed, passed
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 BADNESS = [State.HEALTHY, State.DEGRADED, State.UNKNOWN, State.UNHEALTHY]
 NAMES = ("cache", "database", "jobs")
 
-states = st.sampled_from(State)
+states = st.sampled_from(BADNESS)
 checks = st.lists(
     st.builds(
         Check,
-        target=st.builds(Target, name=st.sampled_from(NAMES), critical=st.booleans()),
+        target=st.builds(
+            Target, name=st.sampled_from(NAMES), kind=st.just(Kind.REDIS), critical=st.booleans()
+        ),
+        own=states,
         state=states,
     ),
     min_size=1,
@@ -44,11 +48,23 @@ def observed(history: list[tuple[str, float, bool]]) -> list[Observation]:
 
 
 def replay(seen: list[Observation], damping: Damping) -> Snapshot:
-    targets = tuple(Target(name=name, critical=name != "database") for name in NAMES)
+    targets = tuple(
+        Target(name=name, kind=Kind.REDIS, critical=name != "database") for name in NAMES
+    )
     snapshot = Snapshot.empty(targets, damping=damping, time=BEGIN)
     for each in seen:
         snapshot = snapshot.after(each)
     return snapshot
+
+
+def report_of(snapshot: Snapshot, now: float) -> Report:
+    return snapshot.report(now, datetime.fromtimestamp(now, UTC))
+
+
+def check_of(snapshot: Snapshot, name: str, now: float) -> Check:
+    check = report_of(snapshot, now).check(name)
+    assert check is not None
+    return check
 
 
 class TestRollUp:
@@ -96,7 +112,7 @@ class TestHistory:
         """A target is unknown exactly when nothing, or nothing recent, was seen of it."""
         seen = observed(history)
         now = (seen[-1].at if seen else 0.0) + wait
-        report = replay(seen, damping).report(now)
+        report = report_of(replay(seen, damping), now)
         ages = {each.target: now - each.at for each in seen}  # the last of each target remains
 
         for check in report.checks:
@@ -111,8 +127,8 @@ class TestHistory:
         """From healthy to unhealthy takes `fall` failures in a row, back takes `rise` successes."""
         seen = [each for each in observed(history) if each.target == "cache"]
         for end in range(1, len(seen) + 1):
-            before = replay(seen[: end - 1], damping).check("cache", seen[end - 1].at).state
-            after = replay(seen[:end], damping).check("cache", seen[end - 1].at).state
+            before = check_of(replay(seen[: end - 1], damping), "cache", seen[end - 1].at).state
+            after = check_of(replay(seen[:end], damping), "cache", seen[end - 1].at).state
             if {before, after} != {State.HEALTHY, State.UNHEALTHY}:
                 continue
             bad = after is State.UNHEALTHY
@@ -120,7 +136,7 @@ class TestHistory:
             in_a_row = seen[max(0, end - needed) : end]
 
             assert needed == len(in_a_row)
-            assert {bad} == {isinstance(each, Failure) for each in in_a_row}
+            assert {bad} == {each.state is State.UNHEALTHY for each in in_a_row}
 
     @given(histories, dampings, st.booleans())
     def test_enough_equal_observations_decide(
@@ -130,7 +146,7 @@ class TestHistory:
         seen = observed(history)
         now = seen[-1].at if seen else 0.0
         again = [(passed if good else failed)(now, "jobs")] * max(damping.rise, damping.fall)
-        check = replay([*seen, *again], damping).check("jobs", now)
+        check = check_of(replay([*seen, *again], damping), "jobs", now)
 
         assert (State.HEALTHY if good else State.UNHEALTHY) is check.state
 
@@ -143,6 +159,6 @@ class TestHistory:
         now = seen[-1].at if seen else 0.0
         alone = [each for each in seen if each.target == "cache"]
 
-        assert replay(alone, damping).check("cache", now) == replay(seen, damping).check(
-            "cache", now
+        assert check_of(replay(alone, damping), "cache", now) == check_of(
+            replay(seen, damping), "cache", now
         )

@@ -1,28 +1,36 @@
-"""What a probe saw, made without probing."""
+"""Observations for tests, and the snapshots that they lead to."""
 
 from datetime import UTC, datetime
 
-from services.health.state import Failure, Observation
+from services.health.state import Observation, State
+
+REFUSED = "Refused the connection."
+FULL = "8 % of the disk are free."
 
 
-def passed(at: float, target: str = "cache") -> Observation:
-    """Return a probe that ended well at `at`."""
+def observed(at: float, target: str, state: State, message: str = "") -> Observation:
+    """Return what a probe saw `at`."""
     return Observation(
         target=target,
         at=at,
         time=datetime.fromtimestamp(at, UTC),
         latency=0.001,
         request_id=f"{target}-{at:g}",
+        state=state,
+        message=message,
     )
 
 
-def failed(at: float, target: str = "cache") -> Failure:
-    """Return a probe that failed at `at`."""
-    return Failure(
-        target=target,
-        at=at,
-        time=datetime.fromtimestamp(at, UTC),
-        latency=0.001,
-        request_id=f"{target}-{at:g}",
-        message="Refused the connection.",
-    )
+def passed(at: float, target: str = "cache") -> Observation:
+    """Return a probe that was answered well."""
+    return observed(at, target, State.HEALTHY)
+
+
+def failed(at: float, target: str = "cache") -> Observation:
+    """Return a probe that was not."""
+    return observed(at, target, State.UNHEALTHY, REFUSED)
+
+
+def warned(at: float, target: str = "cache") -> Observation:
+    """Return a probe whose target needs care."""
+    return observed(at, target, State.DEGRADED, FULL)

@@ -2,7 +2,8 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from mainstay.health.client import Check, State, _report
+from mainstay.health import Check, State
+from mainstay.health.reading import report
 from mainstay.health.v1 import health_service_pb2 as pb
 
 
@@ -12,7 +13,7 @@ class TestNewerServer:
         response = pb.GetReportResponse(snapshot_time=Timestamp(seconds=1))
         response.state = 99  # type: ignore[assignment]
 
-        assert State.UNKNOWN is _report(response).state
+        assert State.UNKNOWN is report(response).state
 
 
 class TestUnprobed:
@@ -30,4 +31,4 @@ class TestUnprobed:
             request_id="",
         )
 
-        assert (expected,) == _report(response).checks
+        assert (expected,) == report(response).checks

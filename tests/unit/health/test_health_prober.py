@@ -11,12 +11,13 @@ from structlog.testing import capture_logs
 
 from services.health.ports import Probe, ProbeError
 from services.health.prober import Prober
-from services.health.rollup import Target
+from services.health.rollup import Check
 from services.health.snapshot import Snapshot
-from services.health.state import Damping, State
+from services.health.state import Damping, Observation, State
+from services.health.target import Kind, Target, replica
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-Answer = Callable[[], None]
+Answer = Callable[[], str | None]
 
 
 def well() -> None:
@@ -36,9 +37,9 @@ class ScriptedProbe:
         self.request_ids: list[str] = []
         self.closed = False
 
-    async def ask(self, request_id: str) -> None:
+    async def ask(self, request_id: str) -> str:
         self.request_ids.append(request_id)
-        self.answer()
+        return self.answer() or ""
 
     async def close(self) -> None:
         self.closed = True
@@ -51,9 +52,10 @@ class SilentProbe(ScriptedProbe):
         super().__init__()
         self.asked = asyncio.Event()
 
-    async def ask(self, request_id: str) -> None:
+    async def ask(self, request_id: str) -> str:
         self.asked.set()
         await asyncio.Event().wait()
+        return ""
 
 
 class Clock:
@@ -75,7 +77,7 @@ def make_prober(
     timeout: float = 5.0,
 ) -> Prober:
     numbers = count(1)
-    targets = tuple(Target(name=name, critical=True) for name in probes)
+    targets = tuple(Target(name=name, kind=Kind.REDIS, critical=True) for name in probes)
     damping = Damping(rise=1, fall=fall, stale_after=6.0)
     return Prober(
         probes,
@@ -89,6 +91,12 @@ def make_prober(
     )
 
 
+def _check(prober: Prober) -> Check:
+    check = prober.report().check("cache")
+    assert check is not None
+    return check
+
+
 class TestRound:
     async def test_every_target_is_asked_under_an_id_of_its_own(self) -> None:
         """A request id stands for one probe, in the report and in the log of its target."""
@@ -96,7 +104,7 @@ class TestRound:
         prober = make_prober({"cache": cache, "jobs": jobs})
         await prober.run_once()
 
-        checks = prober.snapshot.report(now=100).checks
+        checks = prober.report().checks
         expected = [*cache.request_ids, *jobs.request_ids]
         assert expected == ["probe-1", "probe-2"]
         assert expected == [check.last.request_id for check in checks if check.last]
@@ -110,7 +118,7 @@ class TestRound:
 
         prober = make_prober({"cache": ScriptedProbe(slowly)}, clock=clock)
         await prober.run_once()
-        last = prober.snapshot.check("cache", clock.now).last
+        last = _check(prober).last
 
         assert last is not None
         assert (last.latency, last.at) == (0.25, 100.25)
@@ -119,7 +127,7 @@ class TestRound:
         """The round goes on, and the sentence of the probe is what is reported."""
         prober = make_prober({"cache": ScriptedProbe(badly), "jobs": ScriptedProbe()})
         await prober.run_once()
-        report = prober.snapshot.report(now=100)
+        report = prober.report()
 
         assert [(check.state, check.message) for check in report.checks] == [
             (State.UNHEALTHY, "Refused the connection."),
@@ -130,7 +138,7 @@ class TestRound:
         """Not more: a probe that does not end is cancelled and has failed."""
         prober = make_prober({"cache": SilentProbe()}, timeout=0.01)
         await prober.run_once()
-        check = prober.snapshot.check("cache", 100)
+        check = _check(prober)
 
         assert (check.state, check.message) == (State.UNHEALTHY, "Did not answer within 0.01 s.")
 
@@ -140,7 +148,7 @@ class TestRound:
         prober = make_prober({"cache": ScriptedProbe(), "jobs": silent})
         one_round = asyncio.create_task(prober.run_once())
         await asyncio.wait_for(silent.asked.wait(), 5)
-        states = [check.state for check in prober.snapshot.report(now=100).checks]
+        states = [check.state for check in prober.report().checks]
         one_round.cancel()
         await asyncio.gather(one_round, return_exceptions=True)
 
@@ -155,7 +163,7 @@ class TestRound:
         prober = make_prober({"cache": ScriptedProbe(faulty), "jobs": ScriptedProbe()})
         with capture_logs():
             await prober.run_once()
-        report = prober.snapshot.report(now=100)
+        report = prober.report()
 
         assert [check.message for check in report.checks] == [
             "The probe itself failed; see the log.",
@@ -182,7 +190,7 @@ class TestRun:
         with capture_logs():
             await prober.start()
 
-        assert prober.snapshot.complete
+        assert prober.snapshot.standings.keys() == prober.snapshot.probed.keys()
 
     async def test_close_closes_every_probe(self) -> None:
         """No connection outlives the service."""
@@ -248,8 +256,8 @@ class TestLog:
 
 
 class TestMetrics:
-    async def test_probes_are_counted_and_states_shown(self) -> None:
-        """One gauge of a target is 1, so that an alert can name the state it waits for."""
+    async def test_probes_are_counted(self) -> None:
+        """By what came of them, and how long they took."""
         prober = make_prober({"metrics-target": ScriptedProbe(badly)})
         with capture_logs():
             await prober.run_once()
@@ -258,7 +266,92 @@ class TestMetrics:
         def sample(name: str, **labels: str) -> float | None:
             return REGISTRY.get_sample_value(name, {"target": "metrics-target", **labels})
 
-        states = [sample("mainstay_health_check_state", state=state.value) for state in State]
-        assert states == [float(state is State.UNHEALTHY) for state in State]
         assert sample("mainstay_health_probes_total", outcome="failed") == 2
         assert sample("mainstay_health_probe_duration_seconds_count") == 2
+
+    async def test_of_a_replica_that_is_gone_nothing_is_left(self) -> None:
+        """New ones have new addresses: else there would be ever more to scrape."""
+        prober = make_prober({})
+        prober.snapshot = Snapshot.empty(
+            [Target(name="cache", kind=Kind.SERVICE)],
+            damping=Damping(rise=1, fall=1, stale_after=6.0),
+            time=BEGIN,
+        )
+        for address in ("gone:1", "here:1"):
+            await prober.replace_replicas("cache", {replica("cache", address): ScriptedProbe()})
+            with capture_logs():
+                await prober.run_once()
+        names = [
+            {
+                sample.labels["target"]
+                for family in REGISTRY.collect()
+                if family.name == name
+                for sample in family.samples
+            }
+            & {"cache/gone:1", "cache/here:1"}
+            for name in ("mainstay_health_probes", "mainstay_health_probe_duration_seconds")
+        ]
+
+        assert [{"cache/here:1"}] * 2 == names
+
+
+class TestReplicas:
+    @staticmethod
+    async def _with_replicas(*addresses: str) -> tuple[Prober, dict[str, ScriptedProbe]]:
+        prober = make_prober({})
+        prober.snapshot = Snapshot.empty(
+            [Target(name="cache", kind=Kind.SERVICE)],
+            damping=Damping(rise=1, fall=1, stale_after=6.0),
+            time=BEGIN,
+        )
+        probes = {address: ScriptedProbe() for address in addresses}
+        await prober.replace_replicas(
+            "cache", {replica("cache", address): probe for address, probe in probes.items()}
+        )
+        return prober, probes
+
+    async def test_each_is_probed(self) -> None:
+        """All replicas behind a name are asked, not one of them."""
+        prober, probes = await self._with_replicas("a:1", "b:1")
+        with capture_logs():
+            await prober.run_once()
+
+        assert [len(probe.request_ids) for probe in probes.values()] == [1, 1]
+
+    async def test_one_that_stays_keeps_its_probe(self) -> None:
+        """Its connection, and what is known of it."""
+        prober, probes = await self._with_replicas("a:1", "b:1")
+        with capture_logs():
+            await prober.run_once()
+        new = {replica("cache", "a:1"): ScriptedProbe(), replica("cache", "c:1"): ScriptedProbe()}
+        await prober.replace_replicas("cache", new)
+
+        known = {each.target.name: each.state for each in _check(prober).replicas}
+        assert known == {"cache/a:1": State.HEALTHY, "cache/c:1": State.UNKNOWN}
+        assert (probes["a:1"].closed, probes["b:1"].closed) == (False, True)
+        assert [probe.closed for probe in new.values()] == [True, False]
+
+    async def test_an_answer_of_one_that_is_gone_is_dropped(self) -> None:
+        """It came too late to be of use."""
+        prober, probes = await self._with_replicas("a:1")
+
+        def leave() -> None:
+            prober.snapshot = prober.snapshot.with_replicas("cache", [])
+
+        probes["a:1"].answer = leave
+        with capture_logs():
+            await prober.run_once()
+
+        assert {} == prober.snapshot.standings
+
+
+class TestListening:
+    async def test_every_observation_is_told(self) -> None:
+        """History is made of them."""
+        prober = make_prober({"cache": ScriptedProbe(badly)})
+        heard: list[Observation | None] = []
+        prober.listen(heard.append)
+        with capture_logs():
+            await prober.run_once()
+
+        assert [seen.message for seen in heard if seen] == ["Refused the connection."]

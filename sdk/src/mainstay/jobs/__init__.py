@@ -2,6 +2,7 @@
 
 from mainstay.jobs.client import JobClient
 from mainstay.jobs.contracts import EventSchema
+from mainstay.jobs.depth import QueueDepth
 from mainstay.jobs.errors import (
     ChildFailedError,
     NestedWaitError,
@@ -76,6 +77,7 @@ __all__ = [
     "PayloadError",
     "Progress",
     "Queue",
+    "QueueDepth",
     "RateLimit",
     "ReceivedEvent",
     "ReceivedSignal",

@@ -26,11 +26,12 @@ if _version_not_supported:
 
 
 class HealthServiceStub(object):
-    """Tells how the suite is.
+    """Tells how the suite is, why, and how it was.
 
     Probes run in the background; an answer reads the last snapshot and does no I/O, so it is fast
-    whatever the state of what it reports on. For load balancers there is `grpc.health.v1.Health` on
-    the same port, and HTTP on a port of its own.
+    whatever the state of what it reports on. GetHistory and SetMaintenance are the exceptions: they
+    ask the database. For load balancers there is `grpc.health.v1.Health` on the same port, which
+    answers for every target, service and group by name, and HTTP on a port of its own.
     """
 
     def __init__(self, channel):
@@ -44,14 +45,40 @@ class HealthServiceStub(object):
                 request_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetReportRequest.SerializeToString,
                 response_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetReportResponse.FromString,
                 _registered_method=True)
+        self.WatchReport = channel.unary_stream(
+                '/mainstay.health.v1.HealthService/WatchReport',
+                request_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.WatchReportRequest.SerializeToString,
+                response_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.WatchReportResponse.FromString,
+                _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/mainstay.health.v1.HealthService/GetHistory',
+                request_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetHistoryResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/mainstay.health.v1.HealthService/Explain',
+                request_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.SetMaintenance = channel.unary_unary(
+                '/mainstay.health.v1.HealthService/SetMaintenance',
+                request_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.SetMaintenanceRequest.SerializeToString,
+                response_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.SetMaintenanceResponse.FromString,
+                _registered_method=True)
+        self.Ready = channel.unary_unary(
+                '/mainstay.health.v1.HealthService/Ready',
+                request_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ReadyRequest.SerializeToString,
+                response_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ReadyResponse.FromString,
+                _registered_method=True)
 
 
 class HealthServiceServicer(object):
-    """Tells how the suite is.
+    """Tells how the suite is, why, and how it was.
 
     Probes run in the background; an answer reads the last snapshot and does no I/O, so it is fast
-    whatever the state of what it reports on. For load balancers there is `grpc.health.v1.Health` on
-    the same port, and HTTP on a port of its own.
+    whatever the state of what it reports on. GetHistory and SetMaintenance are the exceptions: they
+    ask the database. For load balancers there is `grpc.health.v1.Health` on the same port, which
+    answers for every target, service and group by name, and HTTP on a port of its own.
     """
 
     def GetReport(self, request, context):
@@ -59,6 +86,60 @@ class HealthServiceServicer(object):
 
         Has no side effects and may be retried. Fails only when the service itself is down or shedding
         load (UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchReport(self, request, context):
+        """Sends the report now and whenever a state, a reason or a maintenance in it changes.
+
+        Reports that a slow reader was not there for are left out; the last one always comes. Lasts until
+        the caller ends it, its deadline, or the service drains (UNAVAILABLE: watch again). Codes:
+        UNAVAILABLE (`TOO_MANY_WATCHERS`: poll GetReport instead).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHistory(self, request, context):
+        """Returns how a target was: its uptime over common spans, its error budget, its incidents.
+
+        Reads the database. Has no side effects and may be retried. Codes: NOT_FOUND
+        (`TARGET_NOT_FOUND`), UNAVAILABLE (`DATABASE_UNAVAILABLE`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Returns why a target is as it is: the chain of dependencies down to those that failed by
+        themselves, with the request ids of the probes that found it, and who else is hit.
+
+        Has no side effects and may be retried. Codes: NOT_FOUND (`TARGET_NOT_FOUND`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMaintenance(self, request, context):
+        """Takes a target out of service on purpose, or back.
+
+        What is served changes within a second on this replica, within five on the others: balancers
+        are told not to send traffic, the whole is not blamed. Survives restarts, and ends by itself.
+        Idempotent: the same call once more sets the same. Codes: NOT_FOUND (`TARGET_NOT_FOUND`),
+        INVALID_ARGUMENT, UNAVAILABLE (`DATABASE_UNAVAILABLE`: nothing has changed, unless the answer of
+        the database was lost; repeat it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Ready(self, request, context):
+        """Answers OK when traffic is welcome, and fails with UNAVAILABLE when it is not.
+
+        For balancers that see nothing but the code, such as AWS ALB with success code 0. Has no side
+        effects. Codes: UNAVAILABLE (`NOT_READY`, with the reason), NOT_FOUND (`TARGET_NOT_FOUND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +153,31 @@ def add_HealthServiceServicer_to_server(servicer, server):
                     request_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetReportRequest.FromString,
                     response_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetReportResponse.SerializeToString,
             ),
+            'WatchReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchReport,
+                    request_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.WatchReportRequest.FromString,
+                    response_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.WatchReportResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetHistoryRequest.FromString,
+                    response_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ExplainRequest.FromString,
+                    response_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'SetMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMaintenance,
+                    request_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.SetMaintenanceRequest.FromString,
+                    response_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.SetMaintenanceResponse.SerializeToString,
+            ),
+            'Ready': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ready,
+                    request_deserializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ReadyRequest.FromString,
+                    response_serializer=mainstay_dot_health_dot_v1_dot_health__service__pb2.ReadyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mainstay.health.v1.HealthService', rpc_method_handlers)
@@ -81,11 +187,12 @@ def add_HealthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HealthService(object):
-    """Tells how the suite is.
+    """Tells how the suite is, why, and how it was.
 
     Probes run in the background; an answer reads the last snapshot and does no I/O, so it is fast
-    whatever the state of what it reports on. For load balancers there is `grpc.health.v1.Health` on
-    the same port, and HTTP on a port of its own.
+    whatever the state of what it reports on. GetHistory and SetMaintenance are the exceptions: they
+    ask the database. For load balancers there is `grpc.health.v1.Health` on the same port, which
+    answers for every target, service and group by name, and HTTP on a port of its own.
     """
 
     @staticmethod
@@ -105,6 +212,141 @@ class HealthService(object):
             '/mainstay.health.v1.HealthService/GetReport',
             mainstay_dot_health_dot_v1_dot_health__service__pb2.GetReportRequest.SerializeToString,
             mainstay_dot_health_dot_v1_dot_health__service__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mainstay.health.v1.HealthService/WatchReport',
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.WatchReportRequest.SerializeToString,
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.WatchReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.health.v1.HealthService/GetHistory',
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.GetHistoryRequest.SerializeToString,
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.health.v1.HealthService/Explain',
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.ExplainRequest.SerializeToString,
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.health.v1.HealthService/SetMaintenance',
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.SetMaintenanceRequest.SerializeToString,
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.SetMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ready(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.health.v1.HealthService/Ready',
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.ReadyRequest.SerializeToString,
+            mainstay_dot_health_dot_v1_dot_health__service__pb2.ReadyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1597,3 +1597,76 @@ class ListWorkersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWorkersResponse: _TypeAlias = ListWorkersResponse  # noqa: Y015
+
+@_typing.final
+class GetDepthRequest(_message.Message):
+    """Asks how deep the queues are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDepthRequest: _TypeAlias = GetDepthRequest  # noqa: Y015
+
+@_typing.final
+class GetDepthResponse(_message.Message):
+    """Holds how deep the queues of all tenants are together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READY_FIELD_NUMBER: _builtins.int
+    DELAYED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    OLDEST_AGE_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    MEASURE_TIME_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    ready: _builtins.int
+    """Jobs that could start now."""
+    delayed: _builtins.int
+    """Jobs that wait for their time."""
+    running: _builtins.int
+    """Jobs in the hands of workers."""
+    dead_letters: _builtins.int
+    """Jobs that ended badly and wait for somebody."""
+    workers: _builtins.int
+    """Workers connected to any replica."""
+    @_builtins.property
+    def oldest_age(self) -> _duration_pb2.Duration:
+        """How long the ready job that has waited longest had waited; 0 when none is ready."""
+
+    @_builtins.property
+    def measure_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was measured."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How long ago that was, by the clock of the replica that answers. Figures are taken every 30 s."""
+
+    def __init__(
+        self,
+        *,
+        ready: _builtins.int = ...,
+        delayed: _builtins.int = ...,
+        running: _builtins.int = ...,
+        dead_letters: _builtins.int = ...,
+        oldest_age: _duration_pb2.Duration | None = ...,
+        workers: _builtins.int = ...,
+        measure_time: _timestamp_pb2.Timestamp | None = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "measure_time", b"measure_time", "oldest_age", b"oldest_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "dead_letters", b"dead_letters", "delayed", b"delayed", "measure_time", b"measure_time", "oldest_age", b"oldest_age", "ready", b"ready", "running", b"running", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDepthResponse: _TypeAlias = GetDepthResponse  # noqa: Y015

@@ -164,6 +164,11 @@ class JobServiceStub(object):
                 request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.GetDepth = channel.unary_unary(
+                '/mainstay.jobs.v1.JobService/GetDepth',
+                request_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetDepthRequest.SerializeToString,
+                response_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetDepthResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -402,6 +407,18 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDepth(self, request, context):
+        """Returns how deep the queues of all tenants are together, as last measured: for monitoring, in the
+        name of the tenant `*` alone.
+
+        Answered from memory, whatever state the database is in; `age` tells how old the figures are. Has
+        no side effects and may be retried. Codes: PERMISSION_DENIED (`ALL_TENANTS_REQUIRED`), UNAVAILABLE
+        (`DEPTH_NOT_MEASURED`: nothing has been measured since this replica started).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -529,6 +546,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersRequest.FromString,
                     response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'GetDepth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDepth,
+                    request_deserializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetDepthRequest.FromString,
+                    response_serializer=mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetDepthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1211,6 +1233,33 @@ class JobService(object):
             '/mainstay.jobs.v1.JobService/ListWorkers',
             mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersRequest.SerializeToString,
             mainstay_dot_jobs_dot_v1_dot_job__service__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDepth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mainstay.jobs.v1.JobService/GetDepth',
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetDepthRequest.SerializeToString,
+            mainstay_dot_jobs_dot_v1_dot_job__service__pb2.GetDepthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -160,6 +160,14 @@ class JobServiceStub:
     """Lists functions by name. Codes: UNAVAILABLE."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListWorkersRequest, _job_service_pb2.ListWorkersResponse]
     """Lists workers by name. Codes: UNAVAILABLE."""
+    GetDepth: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetDepthRequest, _job_service_pb2.GetDepthResponse]
+    """Returns how deep the queues of all tenants are together, as last measured: for monitoring, in the
+    name of the tenant `*` alone.
+
+    Answered from memory, whatever state the database is in; `age` tells how old the figures are. Has
+    no side effects and may be retried. Codes: PERMISSION_DENIED (`ALL_TENANTS_REQUIRED`), UNAVAILABLE
+    (`DEPTH_NOT_MEASURED`: nothing has been measured since this replica started).
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -293,6 +301,14 @@ class JobServiceAsyncStub(JobServiceStub):
     """Lists functions by name. Codes: UNAVAILABLE."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListWorkersRequest, _job_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """Lists workers by name. Codes: UNAVAILABLE."""
+    GetDepth: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetDepthRequest, _job_service_pb2.GetDepthResponse]  # type: ignore[assignment]
+    """Returns how deep the queues of all tenants are together, as last measured: for monitoring, in the
+    name of the tenant `*` alone.
+
+    Answered from memory, whatever state the database is in; `age` tells how old the figures are. Has
+    no side effects and may be retried. Codes: PERMISSION_DENIED (`ALL_TENANTS_REQUIRED`), UNAVAILABLE
+    (`DEPTH_NOT_MEASURED`: nothing has been measured since this replica started).
+    """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes events, turns them into durable jobs and tells how the jobs fare.
@@ -573,5 +589,19 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListWorkersResponse, _abc.Awaitable[_job_service_pb2.ListWorkersResponse]]:
         """Lists workers by name. Codes: UNAVAILABLE."""
+
+    @_abc_1.abstractmethod
+    def GetDepth(
+        self,
+        request: _job_service_pb2.GetDepthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.GetDepthResponse, _abc.Awaitable[_job_service_pb2.GetDepthResponse]]:
+        """Returns how deep the queues of all tenants are together, as last measured: for monitoring, in the
+        name of the tenant `*` alone.
+
+        Answered from memory, whatever state the database is in; `age` tells how old the figures are. Has
+        no side effects and may be retried. Codes: PERMISSION_DENIED (`ALL_TENANTS_REQUIRED`), UNAVAILABLE
+        (`DEPTH_NOT_MEASURED`: nothing has been measured since this replica started).
+        """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""`mainstay health`: how the suite is, why, and how it was, from a terminal."""

@@ -1,0 +1,66 @@
+"""Asks a replica of a service for its gRPC health."""
+
+import math
+
+import grpc
+
+from mainstay.errors_wire import DETAILS_KEY
+from mainstay.grpc_health.v1 import health_pb2 as pb
+from mainstay.grpc_health.v1 import health_pb2_grpc as pb_grpc
+from services.health.ports import ProbeError
+from services.health.probe_connected import LOST, ConnectedProbe
+
+
+def open_channel(address: str, *, timeout: float) -> grpc.aio.Channel:
+    """Return a channel that shares nothing with any other and gives up with the probe.
+
+    Not the SDK's: a probe every two seconds would drown the traces of real calls.
+    """
+    timeout_ms = math.ceil(timeout * 1000)
+    options = (
+        ("grpc.enable_retries", 0),
+        # Else the new channel would inherit the old one's connection and its backoff.
+        ("grpc.use_local_subchannel_pool", 1),
+        # Closing a channel does not end its attempt to connect, and by default that one goes on for
+        # 20 s: with a target that hangs, ten would be open at any time.
+        ("grpc.min_reconnect_backoff_ms", timeout_ms),
+        ("grpc.initial_reconnect_backoff_ms", timeout_ms),
+    )
+    return grpc.aio.insecure_channel(address, options=options)
+
+
+def failure_of(error: grpc.aio.AioRpcError) -> ProbeError:
+    """Return what a call that ended badly says of its target."""
+    cause = error.details() or ""
+    # What our services refuse carries details; what no server has answered does not.
+    answered = DETAILS_KEY in {key for key, _ in error.trailing_metadata() or ()}
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not answered:
+        return ProbeError(LOST, cause=cause)
+    return ProbeError(f"Answered with {error.code().name}.", cause=cause)
+
+
+class GrpcProbe(ConnectedProbe[grpc.aio.Channel]):
+    """Calls `grpc.health.v1.Health/Check` for the server as a whole."""
+
+    def __init__(self, address: str, *, timeout: float) -> None:
+        super().__init__()
+        self._address = address
+        self._timeout = timeout
+
+    async def _connect(self) -> grpc.aio.Channel:
+        return open_channel(self._address, timeout=self._timeout)
+
+    async def _question(self, connection: grpc.aio.Channel, request_id: str) -> str:
+        stub = pb_grpc.HealthStub(connection)
+        metadata = (("x-request-id", request_id),)
+        try:
+            response = await stub.Check(pb.HealthCheckRequest(), metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error) from error
+        if response.status != pb.HealthCheckResponse.SERVING:
+            name = pb.HealthCheckResponse.ServingStatus.Name(response.status)
+            raise ProbeError(f"Answered {name}: it is starting, draining or broken.")
+        return ""
+
+    async def _drop(self, connection: grpc.aio.Channel) -> None:
+        await connection.close()
