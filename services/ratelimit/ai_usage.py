@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from mainstay.errors import RateLimitStoreError
+from services.ratelimit import ai_metrics
 from services.ratelimit.act import Act
 from services.ratelimit.ai_call import AiCall, AiEstimate, AiUsage, model_name
 from services.ratelimit.decision import Decision, LimitState, decided
@@ -109,6 +110,7 @@ class AiBudgets:
         charges = _charges(tenant, subject, budgets.matches, tokens, cost)
         verdicts = await self._store.decide(charges, consume=True) if charges else ()
         decision = self._decision(budgets, states_of(charges, verdicts))
+        ai_metrics.note_estimate(decision)
         if charges:
             self._observe(tenant, estimate, budgets, decision)
         degraded = any(verdict.degraded for verdict in verdicts)
@@ -145,11 +147,14 @@ class AiBudgets:
                 recorded_at=self._now_us(),
             )
         )
+        repeated = charged.repeated if charges else not new
+        if not repeated:
+            ai_metrics.note_call(call, cost)
         states = await self._states(tenant, call.subject, budgets)
         return AiRecorded(
             cost=cost,
             budgets=states,
-            repeated=charged.repeated if charges else not new,
+            repeated=repeated,
             degraded=charged.degraded or not settled or any(state.degraded for state in states),
         )
 

@@ -1,0 +1,1 @@
+"""What the Grafana dashboards show; `scripts/build_dashboards.py` makes their JSON of it."""
