@@ -49,7 +49,7 @@ test-cluster: $(READY) ## run the tests that need a Redis Cluster, on six nodes 
 	@$(BIN)/python -m pytest -q tests/cluster $(ARGS)
 
 .PHONY: check
-check: $(READY) ## format, lint, types, layers, protos, stubs, README
+check: $(READY) ## format, lint, types, layers, protos, stubs, documents
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@# What users and stores build on is documented without exception.
@@ -60,11 +60,19 @@ check: $(READY) ## format, lint, types, layers, protos, stubs, README
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
 	@scripts/generate_stubs.sh --check
+	@$(BIN)/python scripts/generate_errors.py --check
+	@$(BIN)/python scripts/build_dashboards.py --check
 	@$(BIN)/python scripts/check_readme.py
 
 .PHONY: gen
-gen: $(READY) ## generate the Python stubs of protos/
+gen: $(READY) ## generate the stubs of protos/, docs/errors.md and the dashboards
 	@scripts/generate_stubs.sh
+	@$(BIN)/python scripts/generate_errors.py
+	@$(BIN)/python scripts/build_dashboards.py
+
+.PHONY: screenshots
+screenshots: $(READY) ## photograph the status page for the docs (needs Chromium)
+	@$(BIN)/python -m scripts.screenshot_status
 
 .PHONY: lock
 lock: $(READY) ## choose the newest versions that fit and write requirements/*.txt
@@ -81,6 +89,14 @@ bench-cache: $(RIVALS) ## measure the cache beside redis-py, cashews and aiocach
 .PHONY: bench-ratelimit
 bench-ratelimit: $(RIVALS) ## measure the rate limits beside the library limits (2 minutes)
 	@$(BIN)/python -m bench ratelimit
+
+.PHONY: bench-telemetry
+bench-telemetry: $(RIVALS) ## measure what traces, metrics, logs and rows cost a call (3 minutes)
+	@$(BIN)/python -m bench telemetry
+
+.PHONY: bench-health
+bench-health: $(READY) ## measure how soon what is dead is seen, and recovery (3 minutes)
+	@$(BIN)/python -m bench health
 
 .PHONY: bench-jobs
 bench-jobs: $(RIVALS) ## measure the jobs beside pgqueuer, procrastinate, dbos and dramatiq (10 minutes)

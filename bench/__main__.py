@@ -57,6 +57,15 @@ GROUPS = {
         },
         rivals=("redis", "limits"),
     ),
+    "telemetry": Group(
+        title="What it costs to be seen",
+        modules={"telemetry-cpu": "telemetry_cpu", "telemetry-outage": "telemetry_outage"},
+        rivals=("redis",),
+    ),
+    "health": Group(
+        title="The health of the suite",
+        modules={"health-detection": "health_detection", "health-load": "health_load"},
+    ),
     "jobs": Group(
         title="The jobs beside others",
         modules={
@@ -126,8 +135,9 @@ def _circumstances(group: Group, load: list[float]) -> str:
         f"{name} {version(name)}" if find_spec(name) else f"without {name}, which is not installed"
         for name in names
     )
+    machine = f"{os.cpu_count()} cores; load of the machine {load[0]:.1f} before, "
     return (
-        f"{versions}; {os.cpu_count()} cores; load of the machine {load[0]:.1f} before, "
+        f"{versions}{'; ' if versions else ''}{machine}"
         f"{min(load[1:]):.1f} to {max(load[1:]):.1f} during, of which about 2 is the measurement."
     )
 

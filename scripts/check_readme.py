@@ -9,6 +9,18 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "sdk/README.md", "examples/README.md"]
 DOCUMENTS += [f"services/{name}/README.md" for name in ("cache", "ratelimit", "jobs", "health")]
+DOCUMENTS += [
+    f"docs/{name}.md"
+    for name in (
+        "backup",
+        "data",
+        "errors",
+        "load-balancers",
+        "observability",
+        "status-page",
+        "webhooks",
+    )
+]
 
 
 def mistakes(document: Path, targets: set[str], commands: set[str]) -> Iterator[str]:

@@ -40,6 +40,8 @@ def as_variable(default: object) -> str:
             return str(default).lower()
         case frozenset():
             return ",".join(sorted(map(str, default)))
+        case dict():
+            return ",".join(f"{name}={'+'.join(sorted(each))}" for name, each in default.items())
         case float():
             return f"{default:g}"
         case _:

@@ -1,0 +1,56 @@
+"""docs/errors.md says what the tree says."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mainstay.errors import error_types
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "generate_errors.py"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load the script as `make check` runs it."""
+    spec = importlib.util.spec_from_file_location("generate_errors", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", ["generate_errors.py", "--check"])
+    return module
+
+
+class TestThePage:
+    def test_is_up_to_date(self, script: ModuleType) -> None:
+        """Whoever changes the tree writes the page anew: `make gen`."""
+        assert 0 == script.main()
+
+    def test_has_a_section_for_every_kind(self, script: ModuleType) -> None:
+        """With its codes in the table, once."""
+        text = script.page()
+
+        for kind in error_types():
+            assert 1 == text.count(f"\n## {kind.__name__}\n")
+            assert f"| {kind.code.name} | {kind.http_status} | `{kind.default_reason}` |" in text
+
+    @pytest.mark.parametrize("stale", ["", "something else"])
+    def test_a_stale_one_fails_the_check(
+        self,
+        script: ModuleType,
+        stale: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """And the message says what to do."""
+        page = tmp_path / "errors.md"
+        if stale:
+            page.write_text(stale)
+        monkeypatch.setattr(script, "PAGE", page)
+
+        assert 1 == script.main()
+        assert "make gen" in capsys.readouterr().err
