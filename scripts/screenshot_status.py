@@ -107,7 +107,7 @@ def board(shot: Shot) -> Board:
     )
     return Board(
         sources,
-        details=False,
+        details=True,
         instance="picture",
         wall=lambda: samples.NOON,
         monotonic=lambda: 0.0,
