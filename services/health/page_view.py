@@ -145,15 +145,22 @@ def occurrences(
 
 def _overall(report: Report, now: datetime, *, details: bool) -> Overall:
     since = _since(report)
-    explanation = explain(report, SUITE)
     troubled = report.state not in {State.HEALTHY, State.MAINTENANCE}
     return Overall(
         badge=Badge(state=report.state, word=_WORDS[report.state]),
         headline=_HEADLINES[report.state],
-        summary=explanation.summary if explanation and troubled else "",
+        summary=_summary(report, details=details) if troubled else "",
         since=words.moment(since, now) if since else None,
         notices=_notices(report, now, details=details),
     )
+
+
+def _summary(report: Report, *, details: bool) -> str:
+    explanation = explain(report, SUITE)
+    if explanation is None or details:
+        return explanation.summary if explanation else ""
+    names = ", ".join(root.target.name for root in explanation.root_causes)
+    return f"The suite is {report.state.value} because of {names}." if names else ""
 
 
 def _since(report: Report) -> datetime | None:

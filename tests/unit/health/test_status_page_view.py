@@ -44,9 +44,15 @@ class TestOverall:
             overall.notices,
         )
 
+    def test_the_public_reads_the_name_of_the_cause_alone(self) -> None:
+        """What a probe said is a detail."""
+        overall = view.see(report(DATABASE_DOWN), NOON, details=False).overall
+
+        assert "The suite is degraded because of database." == overall.summary
+
     def test_the_cause_is_named(self) -> None:
         """What failed by itself is in the summary, and since when."""
-        overall = view.see(report(DATABASE_DOWN), NOON, details=False).overall
+        overall = view.see(report(DATABASE_DOWN), NOON, details=True).overall
 
         assert (
             State.DEGRADED,
