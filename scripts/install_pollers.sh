@@ -30,8 +30,10 @@ if [[ ! -e $policy ]]; then
   chmod +x "$policy"
   trap 'rm -f "$policy"' EXIT
 fi
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+# Something else may be installing, and a mirror may stumble.
+readonly PATIENT=(-o DPkg::Lock::Timeout=120 -o Acquire::Retries=3)
+apt-get update -qq "${PATIENT[@]}"
+DEBIAN_FRONTEND=noninteractive apt-get install "${PATIENT[@]}" -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 
 mapfile -t packages < <(missing)
 if ((${#packages[@]} > 0)); then

@@ -205,6 +205,7 @@ class TestWithAgent:
             know(stand, one, other)
             async with haproxy(checked_and_advised(one, other, stand), tmp_path) as proxy:
                 await proxy.until("one", status="UP", weight="100")
+                await proxy.until("other", status="UP", weight="100")
                 stand.see(State.DEGRADED, one.target)
                 await proxy.until("one", status="UP", weight="50")
                 found = await proxy.server("other")
@@ -228,6 +229,31 @@ class TestWithAgent:
             await one.start()
             await proxy.until("one", status="UP")
             after = await proxy.client.settles_on("one", "other")
+
+        assert after
+
+    async def test_a_new_agent_ends_what_an_old_one_said(
+        self, fleet: Fleet, tmp_path: Path
+    ) -> None:
+        """After a crash its last word stands, and the first line of the next one ends it."""
+        one, other = fleet
+        async with open_stand() as stand:
+            know(stand, one, other)
+            async with haproxy(checked_and_advised(one, other, stand), tmp_path) as proxy:
+                stand.see(State.UNHEALTHY, one.target)
+                await proxy.until("one", status="DOWN", agent_status="L7STS")
+                await stand.agent.close()
+                stand.see(State.HEALTHY, one.target)
+                await proxy.until("one", status="DOWN", agent_status="L4CON")
+                await stand.agent.start()
+                await proxy.until("one", status="UP", weight="100")
+                stand.take_out(one.target.name, Mode.MAINTENANCE)
+                await proxy.until("one", status="MAINT")
+                await stand.agent.close()
+                stand.bring_back()
+                await stand.agent.start()
+                await proxy.until("one", status="UP", weight="100")
+                after = await proxy.client.settles_on("one", "other")
 
         assert after
 
