@@ -12,7 +12,7 @@ from cli.backup.target import APPLICATION, Target
 from shared.postgres.errors import translate_connecting
 
 SCHEMAS = ("cache", "health", "jobs", "ratelimit", "telemetry")
-SERVICES_CALL_THEMSELVES = "mainstay"
+SERVICES_CALL_THEMSELVES = ("mainstay", "mainstay telemetry", "mainstay-health")
 _CONNECT_TIMEOUT = 5.0
 _SESSION = {
     "application_name": APPLICATION,
@@ -108,6 +108,11 @@ async def count_rows(connection: asyncpg.Connection, names: Sequence[Table]) -> 
     }
 
 
+async def own_role(connection: asyncpg.Connection) -> str:
+    """Return who is connected."""
+    return str(await connection.fetchval("SELECT current_user"))
+
+
 async def check_everything_is_seen(connection: asyncpg.Connection, found: Sequence[Table]) -> None:
     """Raise BackupError where row-level security would hide rows: partitions have no policies."""
     unbound = await connection.fetchval(
@@ -116,7 +121,7 @@ async def check_everything_is_seen(connection: asyncpg.Connection, found: Sequen
     foreign = [table.name for table in found if not table.owned]
     if foreign and not unbound:
         raise BackupError(
-            f"the role {await connection.fetchval('SELECT current_user')} owns not all tables "
+            f"the role {await own_role(connection)} owns not all tables "
             f"({foreign[0]} is another's) and would not see all rows; connect as the role that "
             "migrates, or as one with BYPASSRLS"
         )
@@ -126,7 +131,7 @@ async def connected_services(connection: asyncpg.Connection) -> int:
     """Return how many connections services have to this database, as far as this role sees."""
     count: int = await connection.fetchval(
         "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND application_name = $1",
-        SERVICES_CALL_THEMSELVES,
+        "WHERE datname = current_database() AND application_name = ANY ($1)",
+        [*SERVICES_CALL_THEMSELVES],
     )
     return count

@@ -40,7 +40,7 @@ async def restore(
     async with contents.connected(target) as connection:
         server = await contents.server_version(connection)
         programs = await Programs.find(server=server, given=programs_in)
-        entries = await _entries(programs, file)
+        entries = await _entries(programs, file, await contents.own_role(connection))
         await _check_nobody_is_there(connection)
         dropped = await _to_drop(connection, replace=replace)
         async with _transaction(programs, target) as psql:
@@ -57,9 +57,9 @@ async def restore(
     return Restored(rows=summed(counted, found), seconds=time.monotonic() - begun)
 
 
-async def _entries(programs: Programs, file: Path) -> Sequence[str]:
+async def _entries(programs: Programs, file: Path, role: str) -> Sequence[str]:
     listing = await programs.output("pg_restore", "--list", str(file))
-    entries = wanted(listing, contents.SCHEMAS)
+    entries = wanted(listing, contents.SCHEMAS, role)
     if not has_ledger(entries):
         raise BackupError(f"{shown(file)} is a backup of something else: it has no {LEDGER}")
     return entries

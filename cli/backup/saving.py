@@ -72,8 +72,11 @@ def _reserved(file: Path) -> Path:
     if file.exists():
         raise RefusedError(f"{shown(file)} exists; name another file, or move it away")
     part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
+    try:
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+    except OSError as error:
+        raise BackupError(f"{shown(part)} cannot be written: {error.strerror}") from error
     return part
 
 

@@ -53,12 +53,13 @@ class PassingScript:
             yield line
 
 
-def wanted(listing: str, schemas: Collection[str]) -> list[str]:
-    """Return the entries of a backup's list that are Mainstay's.
+def wanted(listing: str, schemas: Collection[str], role: str) -> list[str]:
+    """Return the entries of a backup's list that are Mainstay's, and that `role` may restore.
 
-    The ledger stands in a schema of others, whose own things stay where they are.
+    The ledger stands in a schema of others, whose own things stay where they are. What another role
+    grants of its tables to come, nobody else can grant for it.
     """
-    return [line for line in listing.splitlines() if _is_wanted(line, schemas)]
+    return [line for line in listing.splitlines() if _is_wanted(line, schemas, role)]
 
 
 def has_ledger(entries: Collection[str]) -> bool:
@@ -66,9 +67,11 @@ def has_ledger(entries: Collection[str]) -> bool:
     return any(" TABLE DATA " in entry and f" {LEDGER} " in f"{entry} " for entry in entries)
 
 
-def _is_wanted(line: str, schemas: Collection[str]) -> bool:
+def _is_wanted(line: str, schemas: Collection[str], role: str) -> bool:
     entry = _ENTRY.match(line)
     if entry is None:
+        return False
+    if entry["type"] == "DEFAULT ACL" and not entry["name"].endswith(f" {role}"):
         return False
     words = entry["name"].split()
     if entry["schema"] == "-":

@@ -40,13 +40,14 @@ class Target:
         account, _, hosts = parts.netloc.rpartition("@")
         user, _, password = account.partition(":")
         secrets = [unquote(password), *(value for name, value in query if name == "password")]
-        # libpq knows %-escapes, and takes a plus for one.
-        public = [pair for pair in query if pair[0] != "password"]
+        # libpq knows %-escapes, and takes a plus for one; options there hide those of PGOPTIONS.
+        public = [pair for pair in query if pair[0] not in {"password", "options"}]
         rest = f"?{urlencode(public, quote_via=quote)}" if public else ""
         shown = f"{parts.scheme}://{f'{user}@' if user else ''}{hosts}{parts.path}{rest}"
         given = [secret for secret in secrets if secret]
-        options = f"{os.environ.get('PGOPTIONS', '')} {_OPTIONS}".strip()
-        environment = {"PGOPTIONS": options, "PGAPPNAME": APPLICATION}
+        meant = [value for name, value in query if name == "options"]
+        options = " ".join([*(meant or [os.environ.get("PGOPTIONS", "")]), _OPTIONS])
+        environment = {"PGOPTIONS": options.strip(), "PGAPPNAME": APPLICATION}
         if given:
             environment["PGPASSWORD"] = given[-1]
         return cls(url=url, shown=shown, environment=environment)

@@ -90,7 +90,9 @@ class TestToday:
         await owner.execute(f"DROP TABLE {days.today}")
         async with writer.transaction():
             await writer.execute(days.insert, timedelta())
-            making = asyncio.create_task(owner.fetchval(f"SELECT {days.schema}.ensure_partitions(0)"))
+            making = asyncio.create_task(
+                owner.fetchval(f"SELECT {days.schema}.ensure_partitions(0)")
+            )
             await until_waiting(migrated_url, owner)
         made = await making
         places = await writer.fetch(f"SELECT tableoid::regclass::text FROM {days.name}")

@@ -10,9 +10,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from cli.backup.contents import Table, check_everything_is_seen, connected
+from cli.backup.contents import SCHEMAS, Table, check_everything_is_seen, connected
 from cli.backup.errors import BackupError
+from cli.backup.programs import Programs
+from cli.backup.script import has_ledger, wanted
 from cli.backup.target import Target
+from cli.embedded.postgres import ROLE, postgres_binaries
 from shared.postgres.pool import Postgres
 from tests.integration.backup.conftest import Mainstay, Wrap, contents
 
@@ -139,6 +142,25 @@ class TestBackup:
         assert (["mainstay_migrations"], []) == ([row[0] for row in tables], functions)
         assert b"My.own" not in (tmp_path / "x.dump").read_bytes()
 
+    async def test_names_a_file_that_cannot_be_written(
+        self, mainstay: Mainstay, filled_url: str
+    ) -> None:
+        """And does not blame PostgreSQL for it."""
+        result = await mainstay(filled_url, "backup", "--output", "nowhere/x.dump")
+
+        assert (1, "error: nowhere/x.dump.part cannot be written: No such file or directory") == (
+            result.exit_code,
+            result.output.strip(),
+        )
+
+    async def test_sees_all_rows_with_options_in_the_url(
+        self, mainstay: Mainstay, filled_url: str
+    ) -> None:
+        """They hold beside those that let it see the rows of all tenants."""
+        result = await mainstay(f"{filled_url}?options=-c%20work_mem%3D8MB", "backup")
+
+        assert 0 == result.exit_code, result.output
+
     async def test_needs_something_to_save(
         self, mainstay: Mainstay, postgres_url: str, tmp_path: Path
     ) -> None:
@@ -218,12 +240,13 @@ class TestRestore:
         assert "give --replace" in refused.output
         assert (0, before) == (replaced.exit_code, await contents(filled_url)), replaced.output
 
+    @pytest.mark.parametrize("name", ["mainstay", "mainstay telemetry"])
     async def test_waits_for_no_service(
-        self, mainstay: Mainstay, filled_url: str, saved: Path
+        self, mainstay: Mainstay, filled_url: str, saved: Path, name: str
     ) -> None:
         """One that runs would go on with what it remembers: it has to be stopped first."""
         before = await change(filled_url)
-        service = Postgres(filled_url)
+        service = Postgres(filled_url, session_settings={"application_name": name})
         await service.start()
         refused = await mainstay(filled_url, "restore", saved, "--replace")
         await service.close()
@@ -316,6 +339,24 @@ class TestRestore:
 
 
 class TestRole:
+    @pytest.mark.parametrize(("role", "restored"), [(ROLE, 1), ("somebody", 0)])
+    async def test_restores_what_it_may_grant(
+        self, mainstay: Mainstay, filled_url: str, tmp_path: Path, role: str, restored: int
+    ) -> None:
+        """Of tables to come only the role that makes them can, and another may not even exist."""
+        connection = await asyncpg.connect(filled_url)
+        await connection.execute(
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA jobs GRANT SELECT ON TABLES TO PUBLIC"
+        )
+        await connection.close()
+        await mainstay(filled_url, "backup", "--output", tmp_path / "x.dump")
+        programs = Programs(directory=postgres_binaries(), version=18)
+        listing = await programs.output("pg_restore", "--list", str(tmp_path / "x.dump"))
+        entries = wanted(listing, SCHEMAS, role)
+
+        assert restored == sum("DEFAULT ACL" in entry for entry in entries)
+        assert has_ledger(entries)
+
     async def test_that_would_not_see_all_is_refused(self, filled_url: str) -> None:
         """Partitions have no policies: to all but their owner they are silently empty."""
         own = Table(name="jobs.jobs", whole="jobs.jobs", owned=True)

@@ -34,6 +34,8 @@ LISTING = """\
 3501; 0 19701 TABLE DATA jobs jobs mainstay
 3320; 2606 19702 CONSTRAINT public mainstay_migrations mainstay_migrations_pkey mainstay
 3321; 0 19701 ROW SECURITY jobs jobs mainstay
+2130; 826 19900 DEFAULT ACL jobs DEFAULT PRIVILEGES FOR TABLES mainstay
+2131; 826 19901 DEFAULT ACL jobs DEFAULT PRIVILEGES FOR TABLES other
 """
 
 
@@ -75,14 +77,14 @@ class TestPassingScript:
 
 class TestWanted:
     def test_is_what_is_mainstays(self) -> None:
-        """The schemas with all that is in them, and the ledger in the schema of others."""
-        numbers = [line.partition(";")[0] for line in wanted(LISTING, ["jobs"])]
+        """The schemas with what is in them, and the ledger; not what another role has to grant."""
+        numbers = [line.partition(";")[0] for line in wanted(LISTING, ["jobs"], "mainstay")]
 
-        assert ["8", "3415", "230", "231", "301", "3500", "3501", "3320", "3321"] == numbers
+        assert ["8", "3415", "230", "231", "301", "3500", "3501", "3320", "3321", "2130"] == numbers
 
     def test_is_a_backup_of_mainstay_with_the_ledger(self) -> None:
         """Without its rows it is another program's."""
-        entries = wanted(LISTING, ["jobs"])
+        entries = wanted(LISTING, ["jobs"], "mainstay")
 
         assert has_ledger(entries)
         assert not has_ledger([line for line in entries if "mainstay_migrations" not in line])
