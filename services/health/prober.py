@@ -103,10 +103,17 @@ class Prober:
         await asyncio.gather(*(probe.close() for probe in self._probes.values()))
 
     async def run(self) -> None:
-        """Probe in rounds until cancelled; the first one was made by `start`."""
+        """Probe in rounds until cancelled; the first one was made by `start`.
+
+        Rounds begin at the interval, however long one takes: what hangs is noticed no later.
+        """
+        took = 0.0
         while True:
-            await asyncio.sleep(self._interval * self._uniform(1 - _JITTER, 1 + _JITTER))
+            pause = self._interval * self._uniform(1 - _JITTER, 1 + _JITTER)
+            await asyncio.sleep(max(0.0, pause - took))
+            began = self._monotonic()
             await self.run_once()
+            took = self._monotonic() - began
 
     async def run_once(self) -> None:
         """Probe every target once, all at the same time; each result counts as soon as it is in."""

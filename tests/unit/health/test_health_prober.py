@@ -184,6 +184,27 @@ class TestRun:
 
         assert running.cancelled()
 
+    async def test_a_round_that_hangs_does_not_put_off_the_next(self) -> None:
+        """They begin at the interval: what hangs is found as soon as what is dead."""
+        clock = Clock()
+        third = asyncio.Event()
+
+        def slowly() -> None:
+            clock.now += 60.0
+            if len(probe.request_ids) == 3:
+                third.set()
+
+        probe = ScriptedProbe(slowly)
+        prober = make_prober({"cache": probe}, clock=clock, interval=1.0)
+        running = asyncio.create_task(prober.run())
+        # The first after the interval, the others at once: each took longer than that.
+        async with asyncio.timeout(2.8):
+            await third.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+        assert running.cancelled()
+
     async def test_start_makes_the_first_round(self) -> None:
         """When the service takes its first call, every target has been asked once."""
         prober = make_prober({"cache": ScriptedProbe(badly)})
