@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ LOADED_KEYS = tuple(f"{w}/{k}" for w in range(WORKERS) for k in range(KEYS_EACH)
 PAUSE_SECONDS = 0.008
 # Longer than any call may take: the channel gives each 5 s.
 DEADLINE_SECONDS = 6.0
+# Whoever computes while the store dies cannot give the lease back: others wait until it ends.
+LEASE = timedelta(seconds=2)
 PATIENCE = 30.0
 
 
@@ -193,7 +196,9 @@ class CacheLoad:
             return value
 
         dead = self.ledger.dead_before[key]
-        value = await client.get_or_compute(NAMESPACE, key, compute, tags=[tag_of(key)])
+        value = await client.get_or_compute(
+            NAMESPACE, key, compute, tags=[tag_of(key)], lease_duration=LEASE
+        )
         self.ledger.check(key, value, dead, "get_or_compute")
 
     async def delete(self, client: CacheClient, key: str) -> None:
