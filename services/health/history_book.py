@@ -12,7 +12,8 @@ from services.health.history import History, Incident
 
 INTERVAL = 60.0
 RETRY_AFTER = 5.0
-INCIDENTS = 20
+INCIDENTS = 100
+"""More than a page shows: several may be one outage."""
 
 log = structlog.get_logger()
 

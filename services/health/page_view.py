@@ -12,6 +12,7 @@ from services.health import page_words as words
 from services.health.causes import explain
 from services.health.history import Incident
 from services.health.maintenance import Maintenance, Mode
+from services.health.outages import Outage, outages
 from services.health.page_graph import Graph, draw
 from services.health.page_words import Moment
 from services.health.rollup import Check, Report, roll_up
@@ -85,6 +86,7 @@ class Occurrence:
     ongoing: bool
     lasted: str
     because: tuple[str, ...]
+    hit: tuple[str, ...]
     message: str
     request_id: str
 
@@ -137,9 +139,9 @@ def see(report: Report, now: datetime, *, details: bool) -> Now:
 def occurrences(
     incidents: Sequence[Incident], report: Report, now: datetime, *, details: bool
 ) -> tuple[Occurrence, ...]:
-    """Return the newest incidents; of replicas, and of what is gone, only with the details."""
+    """Return the newest outages; of what is gone, only with the details."""
     public = {check.target.name for check in report.checks} | {SUITE}
-    shown = [each for each in incidents if details or each.target in public]
+    shown = outages([each for each in incidents if details or each.target in public])
     return tuple(_occurrence(each, now, details=details) for each in shown[:INCIDENTS_SHOWN])
 
 
@@ -186,7 +188,7 @@ def _notices(report: Report, now: datetime, *, details: bool) -> tuple[Notice, .
 
 def _notice(maintenance: Maintenance, now: datetime) -> Notice:
     return Notice(
-        name="The suite" if maintenance.target == SUITE else maintenance.target,
+        name=_called(maintenance.target),
         draining=maintenance.mode is Mode.DRAIN,
         until=words.moment(maintenance.end_time, now),
         reason=maintenance.reason,
@@ -228,6 +230,10 @@ def _replica(check: Check) -> Replica:
     )
 
 
+def _called(target: str) -> str:
+    return "The suite" if target == SUITE else target
+
+
 def _badge(check: Check) -> Badge:
     drains = check.maintenance is not None and check.maintenance.mode is Mode.DRAIN
     return Badge(state=check.state, word="Draining" if drains else _WORDS[check.state])
@@ -237,19 +243,21 @@ def _needs(check: Check) -> Needs:
     return Needs(name=check.target.name, needs=check.target.needs, uses=check.target.uses)
 
 
-def _occurrence(incident: Incident, now: datetime, *, details: bool) -> Occurrence:
+def _occurrence(outage: Outage, now: datetime, *, details: bool) -> Occurrence:
+    incident = outage.incident
     others = tuple(name for name in incident.because if name != incident.target)
     lasted = (incident.end_time or now) - incident.start_time
     if incident.end_time is None:
         # To the minute, or the page would change every second.
         lasted -= lasted % timedelta(minutes=1)
     return Occurrence(
-        name="The suite" if incident.target == SUITE else incident.target,
+        name=_called(incident.target),
         badge=Badge(state=incident.worst_state, word=_WORDS[incident.worst_state]),
         start=words.moment(incident.start_time, now),
         ongoing=incident.end_time is None,
         lasted=words.duration(lasted) if lasted else "less than a minute",
         because=others,
+        hit=tuple(map(_called, outage.hit)),
         message=incident.message if details else "",
         request_id=incident.request_id if details else "",
     )

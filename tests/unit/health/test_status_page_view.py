@@ -231,9 +231,19 @@ class TestPace:
 class TestIncidents:
     def test_twenty_are_shown(self) -> None:
         """The newest, however many there are."""
-        many = incidents() * 2
+        many = [
+            replace(each, incident_id=f"{each.incident_id}-{number}", because=(each.target,))
+            for number in range(2)
+            for each in incidents()
+        ]
 
         assert 20 == len(view.occurrences(many, report(), NOON, details=False))
+
+    def test_what_one_hit_stands_with_it(self) -> None:
+        """The database and whoever needs it are one outage."""
+        first = view.occurrences(incidents(), report(), NOON, details=False)[0]
+
+        assert ("database", ("The suite",)) == (first.name, first.hit)
 
     @pytest.mark.parametrize(
         ("later", "expected"), [(timedelta(), "14 min"), (timedelta(seconds=59), "14 min")]
