@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import asyncpg
 import structlog
 
 from mainstay.errors import DatabaseError, MainstayError
+from shared.postgres.bounded import BoundedWork
 from shared.postgres.migrations import Migrations
 from shared.postgres.pool import Connection, Postgres
 from shared.rpc.call import ALL_TENANTS
@@ -63,7 +63,7 @@ class Database:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         self._connected = asyncio.Event()
-        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._work = BoundedWork()
 
     @property
     def connected(self) -> bool:
@@ -80,11 +80,7 @@ class Database:
 
     async def close(self) -> None:
         """Disconnect."""
-        abandoned = set(self._abandoned)
-        for task in abandoned:
-            task.cancel()
-        if abandoned:
-            await asyncio.wait(abandoned, timeout=FAREWELL)
+        await self._work.close(FAREWELL)
         await self._postgres.close()
 
     async def run_connecting(self) -> None:
@@ -117,27 +113,7 @@ class Database:
                 "PostgreSQL was not reached yet since this service started; retry with backoff",
                 retry_after=1.0,
             )
-        return await self._within(within, self._postgres.run(ALL_TENANTS, work))
-
-    async def _within(self, seconds: float, running: Coroutine[Any, Any, T]) -> T:
-        """Wait for what runs, no longer than this: cancelling it may take as long as itself.
-
-        asyncpg tells a server that it is no longer wanted, and waits for that too.
-        """
-        task = asyncio.create_task(running, name="database work")
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
-        try:
-            await asyncio.wait({task}, timeout=seconds)
-        finally:
-            if not task.done():
-                task.cancel()
-                task.add_done_callback(_forget_outcome)
-        if task.done():
-            return task.result()
-        raise DatabaseError(
-            f"PostgreSQL did not answer within {seconds:g} s; retry with backoff", retry_after=1.0
-        )
+        return await self._work.run(within, self._postgres.run(ALL_TENANTS, work))
 
     async def _connect(self) -> None:
         try:
@@ -146,9 +122,3 @@ class Database:
             await self._postgres.close()
             raise
         self._connected.set()
-
-
-def _forget_outcome(task: "asyncio.Task[Any]") -> None:
-    """Keep the loop from reporting an error that nobody waited for."""
-    with suppress(asyncio.CancelledError):
-        task.exception()

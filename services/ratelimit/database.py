@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import asyncpg
 import structlog
 
 from mainstay.errors import ConfigurationError, DatabaseError, MainstayError, PreconditionError
+from shared.postgres.bounded import BoundedWork
 from shared.postgres.migrations import Migrations
 from shared.postgres.pool import Connection, Postgres
 from shared.rpc.call import Tenant
@@ -19,6 +20,8 @@ LONGEST_RUN = 3.0
 """Seconds: below the deadline of every method that needs PostgreSQL."""
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
+LONGEST_END = 1.0
+"""Seconds that work which is given up has to end."""
 
 T = TypeVar("T")
 
@@ -43,7 +46,7 @@ class Database:
         self._postgres = postgres
         self._report = report
         self._connected = asyncio.Event()
-        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._work = BoundedWork()
 
     @property
     def present(self) -> bool:
@@ -71,8 +74,7 @@ class Database:
 
     async def close(self) -> None:
         """Disconnect."""
-        for task in self._abandoned:
-            task.cancel()
+        await self._work.close(LONGEST_END)
         if self._postgres is not None:
             await self._postgres.close()
 
@@ -113,32 +115,12 @@ class Database:
                 retry_after=1.0,
             )
         try:
-            found = await self._within(LONGEST_RUN, self._postgres.run(tenant, work))
+            found = await self._work.run(LONGEST_RUN, self._postgres.run(tenant, work))
         except DatabaseError as error:
             self._report(f"PostgreSQL does not answer: {error.message}")
             raise
         self._report(None)
         return found
-
-    async def _within(self, seconds: float, running: Coroutine[Any, Any, T]) -> T:
-        """Wait for what runs, no longer than this: cancelling it may take as long as itself.
-
-        asyncpg tells a server that it is no longer wanted, and waits for that too.
-        """
-        task = asyncio.create_task(running, name="database work")
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
-        try:
-            await asyncio.wait({task}, timeout=seconds)
-        finally:
-            if not task.done():
-                task.cancel()
-        if task.done():
-            return task.result()
-        task.add_done_callback(_forget_outcome)
-        raise DatabaseError(
-            f"PostgreSQL did not answer within {seconds:g} s; retry with backoff", retry_after=1.0
-        )
 
     async def _connect(self, postgres: Postgres) -> None:
         try:
@@ -147,9 +129,3 @@ class Database:
             await postgres.close()
             raise
         self._connected.set()
-
-
-def _forget_outcome(task: "asyncio.Task[Any]") -> None:
-    """Keep the loop from reporting an error that nobody waited for."""
-    if not task.cancelled():
-        task.exception()

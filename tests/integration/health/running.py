@@ -36,6 +36,7 @@ def make_settings(targets: Mapping[str, GrpcTarget], **changes: Any) -> HealthSe
         "health_probe_timeout": 5,
         "health_probe_fall": 1,
         "health_probe_rise": 1,
+        "health_disk_paths": "",  # how full it is, is not ours
     }
     return HealthSettings(**{**ports, **fixed, **addresses, **changes})
 

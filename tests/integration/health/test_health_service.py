@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from services.health.ports import ProbeError
 from services.health.probe_grpc import GrpcProbe
 from services.health.settings import HealthSettings
 from tests.integration.health.plain_http import ask
+from tests.integration.health.running import make_settings
 from tests.integration.health.targets import GrpcTarget, SilentListener
 
 NAMES = ["cache", "database", "jobs", "queue", "ratelimit", "redis"]
@@ -37,18 +37,6 @@ async def targets() -> AsyncIterator[dict[str, GrpcTarget]]:
 def settings(targets: dict[str, GrpcTarget], redis_url: str, postgres_url: str) -> HealthSettings:
     """Probes at start and then when the test says so: the next round is minutes away."""
     return make_settings(targets, redis_url=redis_url, postgres_url=postgres_url)
-
-
-def make_settings(targets: dict[str, GrpcTarget], **changes: Any) -> HealthSettings:
-    addresses = {f"health_{name}_address": target.address for name, target in targets.items()}
-    ports = {"health_port": 0, "health_ops_port": 0, "health_http_port": 0}
-    fixed = {
-        "health_probe_interval": 300,
-        "health_probe_timeout": 5,
-        "health_probe_fall": 1,
-        "health_disk_paths": "",  # how full it is, is not ours
-    }
-    return HealthSettings(**{**ports, **fixed, **addresses, **changes})
 
 
 @pytest.fixture
