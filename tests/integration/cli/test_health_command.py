@@ -96,6 +96,7 @@ class TestHistory:
         """An incident is there as soon as it is written."""
         health.targets["jobs"].status = NOT_SERVING
         await health.look()
+        health.app.changes.look()  # not a moment later, with what else is learned by then
         await health.app.past.recorder.write_once(everything=True)
         result = await run("history", "jobs")
 
