@@ -142,11 +142,7 @@ class PostgresStatistics:
             self._batch = None
 
     async def _connect(self) -> None:
-        try:
-            await self._postgres.start()
-        except BaseException:
-            await self._postgres.close()
-            raise
+        await self._postgres.start()
         self._connected = True
 
     def _take(self, before: int) -> bool:

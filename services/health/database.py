@@ -116,9 +116,5 @@ class Database:
         return await self._work.run(within, self._postgres.run(ALL_TENANTS, work))
 
     async def _connect(self) -> None:
-        try:
-            await self._postgres.start()
-        except BaseException:
-            await self._postgres.close()
-            raise
+        await self._postgres.start()
         self._connected.set()

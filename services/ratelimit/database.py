@@ -123,9 +123,5 @@ class Database:
         return found
 
     async def _connect(self, postgres: Postgres) -> None:
-        try:
-            await postgres.start()
-        except BaseException:
-            await postgres.close()
-            raise
+        await postgres.start()
         self._connected.set()

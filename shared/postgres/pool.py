@@ -88,7 +88,10 @@ class Postgres:
         self._pool: asyncpg.Pool[Any] | None = None
 
     async def start(self) -> None:
-        """Apply pending migrations and connect; raises DatabaseError while that is impossible."""
+        """Apply pending migrations and connect; raises DatabaseError while that is impossible.
+
+        After an error nothing is left open: it may be called again.
+        """
         if self._migrations is not None:
             await (self._migrations.apply if self._migrate else self._migrations.verify)(self._url)
         try:
@@ -104,7 +107,11 @@ class Postgres:
         except Exception as error:
             raise translate_connecting(error) or error from error
         _pools.add(self)
-        await self._warn_of_superuser()
+        try:
+            await self._warn_of_superuser()
+        except BaseException:
+            await self.close()
+            raise
 
     async def _warn_of_superuser(self) -> None:
         async with self._connection() as connection:

@@ -225,11 +225,7 @@ class RowWriter:
             buffer.settle(up_to)
 
     async def _connect(self) -> None:
-        try:
-            await self._postgres.start()
-        except BaseException:
-            await self._postgres.close()
-            raise
+        await self._postgres.start()
         self._connected = True
 
     async def close(self) -> None:

@@ -173,6 +173,29 @@ class TestAServerThatGoes:
         assert took < 3.0
 
 
+class TestAStartThatFails:
+    async def test_leaves_nothing_open(self, postgres_url: str) -> None:
+        """Who tries again and again would have a pool for every try."""
+        postgres = Postgres(postgres_url, command_timeout=1e-6)
+        with pytest.raises(DatabaseError):
+            await postgres.start()
+        async with pool_of(postgres_url) as other, other.transaction(ACME) as connection:
+            async with asyncio.timeout(PATIENCE):
+                while await _others(connection):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)  # a server tells nobody that a client left
+            with pytest.raises(DatabaseError, match="not connected"):
+                await postgres.ping()
+
+
+async def _others(connection: Connection) -> int:
+    """Return how many connections of ours the database has besides this one."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'mainstay' AND pid <> pg_backend_pid()"
+    )
+    return found
+
+
 class TestAFullPool:
     async def test_waits_for_a_moment(self, postgres_url: str) -> None:
         """A connection that comes back in time is used."""
