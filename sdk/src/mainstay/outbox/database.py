@@ -94,7 +94,7 @@ def translated(schema: str) -> Iterator[None]:
         yield
     except MainstayError:
         raise
-    except (exceptions.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (*_AWAY, exceptions.PostgresError) as error:
         raise _translate(error, schema) from error
 
 
