@@ -88,29 +88,19 @@ class Debts:
         # Of each counter, how many debts and payments there are, and how many are on their way.
         self._unpaid: Counter[CounterName] = Counter()
         self._on_their_way: Counter[CounterName] = Counter()
-        self._resting: OrderedDict[CounterName, float] = OrderedDict()
         self._payments = 0
 
     def __len__(self) -> int:
-        """Return how many counters are owed for, or rest."""
-        return len(self.names())
-
-    def __bool__(self) -> bool:
-        return bool(self._unpaid or self._resting)
-
-    @property
-    def unpaid(self) -> int:
         """Return how many counters are owed for."""
         return len(self._unpaid)
 
     def names(self) -> Collection[CounterName]:
-        """Return which counters are owed for, or rest."""
-        return self._unpaid.keys() | self._resting.keys()
+        """Return which counters are owed for."""
+        return self._unpaid.keys()
 
     def is_due(self, name: CounterName) -> bool:
-        """Return whether a counter rests, or is owed for and not all of that is on its way."""
-        unpaid = self._unpaid.get(name, 0)
-        return unpaid > self._on_their_way.get(name, 0) or name in self._resting
+        """Return whether a counter is owed for and not all of that is on its way."""
+        return self._unpaid.get(name, 0) > self._on_their_way.get(name, 0)
 
     def add(self, charges: Iterable[Charge], now: int) -> None:
         """Owe what was consumed."""
@@ -153,12 +143,10 @@ class Debts:
         """Be told that a payment is sent: what is asked of Redis from now on comes after it."""
         self._on_their_way.update(payment.names)
 
-    def paid(self, payment: Payment, *, rests_until: float = 0.0) -> None:
-        """Owe this no longer, but let its counters rest until a moment of `end_rest`'s clock."""
+    def paid(self, payment: Payment) -> None:
+        """Owe this no longer."""
         self._end(payment)
         self._forget(payment)
-        for name in payment.names:
-            self._resting[name] = rests_until
 
     def postponed(self, payment: Payment) -> None:
         """Try a payment again later, under its name: it may have been carried out."""
@@ -188,15 +176,9 @@ class Debts:
         for debt in payment.debts:
             self._wait(self._payment(payment.tenant, [debt]))
 
-    def end_rest(self, now: float) -> None:
-        """Wake the counters whose time has come, as far as they stand first."""
-        while self._resting and next(iter(self._resting.values())) <= now:
-            self._resting.popitem(last=False)
-
     def forget(self, names: Collection[CounterName]) -> None:
         """Owe nothing more for counters that were reset; what is being paid is paid."""
         for name in names:
-            self._resting.pop(name, None)
             if self._owed.pop(name, None) is not None:
                 _take_one(self._unpaid, name)
         self._waiting = deque(self._without(payment, names) for payment in self._waiting)

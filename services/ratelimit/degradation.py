@@ -39,17 +39,19 @@ def degrading_counters(
     else needs Redis at its start has to come without it. `replica` is a name that no other process
     has or had.
     """
-    replicas = Replicas(redis, replica=replica, expected=expected_replicas)
-    service.use(RedisInBackground(redis, then=(clock.run_once, replicas.beat)))
     local = LocalCounters(on_drop=degraded_metrics.local_dropped.inc)
     debts = Debts(replica=replica, on_forget=lambda _: degraded_metrics.forgotten.inc())
+    replicas = Replicas(
+        redis, replica=replica, owes=lambda: bool(debts), expected=expected_replicas
+    )
+    service.use(RedisInBackground(redis, then=(clock.run_once, replicas.beat)))
     settling = Settling(
         store,
         local,
         debts,
         now_us=clock.now_us,
-        seconds=time.monotonic,
         connected=lambda: redis.connected,
+        settling=lambda: replicas.settling,
         report=partial(service.report_condition, "counters"),
     )
     service.background("ratelimit-clock", clock.run)
@@ -62,5 +64,6 @@ def degrading_counters(
         now_us=clock.now_us,
         seconds=time.monotonic,
         replicas=lambda: replicas.count,
+        settling=lambda: replicas.settling,
     )
     return DegradingCounters(degrading, replicas)

@@ -6,78 +6,46 @@
     Redis fails ───────────────► each charge by its rule's mode; what is admitted is owed
     something is owed ─────────► the same, until Redis has been charged with it (`settling`)
     Redis was silent just now ─► the same, without asking; one caller a second tries again
+    some replica may owe ──────► Redis and, for what is `local`, this replica's share: both
 
 Whoever is owed for is decided here even when Redis is back: asked before it knows, it would admit
-what has been admitted already, here or by another replica. Once a payment has been sent Redis is
-asked, since that comes after it on the same connection; a counter that is busy would never be
-without a debt if calls made new ones while the old are paid.
+what has been admitted already. Once a payment has been sent Redis is asked, since that comes after
+it on the same connection; a counter that is busy would never be without a debt if calls made new
+ones while the old are paid.
+
+What other replicas have admitted and not paid yet Redis does not know either. Until all have
+settled (`replicas`) nobody admits more than its share, and the shares make the limit; what Redis
+admits as well it has counted, so that no new debts come of it. Of a cluster, where a part is away
+the tenants of the rest are decided as ever.
 
 A call that was admitted here after Redis was silent may have been consumed there too. That counts
 twice, which keeps the limit and costs the subject at most what it asked for.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 
 from mainstay.errors import RateLimitStoreError
 from services.ratelimit import degraded_metrics
 from services.ratelimit.debts import Debts
 from services.ratelimit.local_counters import LocalCounters, name_of
+from services.ratelimit.local_gate import LocalGate
+from services.ratelimit.patience import Patience
 from services.ratelimit.policy import FailureMode, Rule
 from services.ratelimit.ports import Charge, CounterStore, NowUs, Refunded
 from services.ratelimit.verdict import Verdict
 from shared.rpc.call import Tenant
 
-HOLD_OFF = 1.0
-"""Seconds for which a tenant's calls do not wait for a Redis that has let one of them wait."""
-MAX_HELD_OFF = 10_000
-
 _DECISIONS = {mode: degraded_metrics.decisions.labels(mode.value) for mode in FailureMode}
-
-
-class Patience:
-    """Knows for whom Redis was silent lately.
-
-    By tenant: on a cluster, the node that has one tenant's counters may be gone alone. All that a
-    connection breaks for, the Redis client itself refuses at once; this is for one that is slow.
-    """
-
-    def __init__(self, seconds: Callable[[], float], *, most: int = MAX_HELD_OFF) -> None:
-        self._seconds = seconds
-        self._most = most
-        self._until: OrderedDict[Tenant, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._until)
-
-    def allows(self, tenant: Tenant) -> bool:
-        """Return whether to ask; when the time has come, this caller alone is to try, and must."""
-        until = self._until.get(tenant)
-        if until is None:
-            return True
-        now = self._seconds()
-        if now < until:
-            return False
-        self._until[tenant] = now + HOLD_OFF
-        return True
-
-    def lose(self, tenant: Tenant) -> None:
-        """Ask nothing for a while."""
-        self._until[tenant] = self._seconds() + HOLD_OFF
-        if len(self._until) > self._most:
-            self._until.popitem(last=False)
-
-    def regain(self, tenant: Tenant) -> None:
-        """Ask again."""
-        self._until.pop(tenant, None)
 
 
 class DegradingStore:
     """A `CounterStore` around the one in Redis, which decides by failure modes where that fails.
 
     `refund` and `reset` need the counters themselves and raise RateLimitStoreError; the other
-    methods never do. `replicas` tells among how many a limit is shared.
+    methods never do. `replicas` tells among how many a limit is shared, `settling` whether some of
+    them may still have to charge Redis with what they admitted without it.
     """
 
     def __init__(
@@ -89,12 +57,15 @@ class DegradingStore:
         now_us: NowUs,
         seconds: Callable[[], float],
         replicas: Callable[[], int],
+        settling: Callable[[], bool],
     ) -> None:
         self._store = store
         self._local = local
         self._debts = debts
         self._now_us = now_us
         self._replicas = replicas
+        self._settling = settling
+        self._gate = LocalGate(local, replicas=replicas)
         self._patience = Patience(seconds)
 
     async def decide(self, charges: Sequence[Charge], *, consume: bool) -> Sequence[Verdict]:
@@ -113,6 +84,9 @@ class DegradingStore:
         self, checks: Sequence[Sequence[Charge]], *, consume: bool
     ) -> Sequence[Sequence[Verdict]]:
         """Decide checks that do not depend on each other, each by Redis or here."""
+        if self._settling():
+            # They leave together all the same.
+            return await asyncio.gather(*(self.decide(each, consume=consume) for each in checks))
         if self._undisturbed:
             asks = [True] * len(checks)
         else:
@@ -143,6 +117,8 @@ class DegradingStore:
                 self._note(tenant, error)
             else:
                 self._patience.regain(tenant)
+                if verdicts is not None and self._settling():
+                    self._gate.charge(charges, now=self._now_us())
                 return verdicts
         now = self._now_us()
         if not once:
@@ -187,6 +163,34 @@ class DegradingStore:
             self._is_asked(charges) and self._patience.allows(tenant)
         ):
             return None
+        if self._settling():
+            return await self._ask_both(charges, consume=consume)
+        return await self._ask_redis(charges, consume=consume)
+
+    async def _ask_both(
+        self, charges: Sequence[Charge], *, consume: bool
+    ) -> Sequence[Verdict] | None:
+        """Return what Redis and the local share say; None, with nothing held, when Redis fails.
+
+        The share is consumed first: of callers that come at once no more may reach Redis than have
+        room here.
+        """
+        held = self._gate.hold(charges, consume=consume, now=self._now_us())
+        verdicts: Sequence[Verdict] | None = None
+        try:
+            verdicts = await self._ask_redis(charges, consume=consume and held.admits)
+        finally:
+            self._gate.settle(held, charges, verdicts, now=self._now_us())
+        if verdicts is None:
+            return None
+        combined = held.combined(charges, verdicts)
+        self._count(verdict.degraded for verdict in combined)
+        return combined
+
+    async def _ask_redis(
+        self, charges: Sequence[Charge], *, consume: bool
+    ) -> Sequence[Verdict] | None:
+        tenant = charges[0].tenant
         try:
             verdicts = await self._store.decide(charges, consume=consume)
         except RateLimitStoreError as error:
@@ -218,9 +222,14 @@ class DegradingStore:
             charges, consume=consume, now=now, replicas=self._replicas(), most=most
         )
         self._debts.add(consumed, now)
-        for charge in charges:
-            _DECISIONS[charge.rule.on_failure].inc()
+        self._count(charge.rule.on_failure for charge in charges)
         return verdicts
+
+    @staticmethod
+    def _count(modes: Iterable[FailureMode | None]) -> None:
+        for mode in modes:
+            if mode is not None:
+                _DECISIONS[mode].inc()
 
     def _note(self, tenant: Tenant, error: RateLimitStoreError) -> None:
         if error.metadata.get("cause") == "REDIS_TIMEOUT":

@@ -24,6 +24,7 @@ from services.ratelimit.resolving import Resolver
 from services.ratelimit.retention import Retention
 from services.ratelimit.revisions import Revisions
 from services.ratelimit.settings import RateLimitSettings
+from shared.outgoing import credentials_to
 from shared.postgres.pool import Postgres
 from shared.redis.client import Redis
 from shared.redis.clock import StoreClock
@@ -147,8 +148,9 @@ def connect(service: Service, settings: RateLimitSettings) -> Database:
 
 
 def _plan_cache(service: Service, settings: RateLimitSettings) -> PlanCache | None:
-    if not settings.ratelimit_cache_address:
+    address = settings.ratelimit_cache_address
+    if not address:
         return None
-    cache = service.use(PlanCache(settings.ratelimit_cache_address))
+    cache = service.use(PlanCache(address, credentials=credentials_to(address, settings)))
     service.background("ratelimit-plan-cache", cache.run)
     return cache

@@ -97,6 +97,22 @@ class LocalCounters:
             verdicts.append(verdict)
         return verdicts
 
+    def give_back(
+        self, charges: Sequence[Charge], *, admitted_at: int, now: int, replicas: int
+    ) -> None:
+        """Undo what `decide` has consumed."""
+        for charge in charges:
+            name = name_of(charge)
+            if (state := self._states.get(name)) is None:
+                continue
+            left = local_share.give_back(
+                state, charge, admitted_at=admitted_at, now=now, replicas=replicas
+            )
+            if left is None:
+                self.drop(name)
+            else:
+                self._states[name] = left
+
     def drop(self, name: CounterName) -> None:
         """Forget a counter."""
         self._states.pop(name, None)

@@ -60,6 +60,17 @@ def charge(
     return state, found._replace(degraded=mode)
 
 
+def give_back(
+    state: State, charge: Charge, *, admitted_at: int, now: int, replicas: int
+) -> State | None:
+    """Return what is left of a share when what was consumed at a moment comes back."""
+    share = share_of(charge.limit, replicas)
+    left, _, _ = oracles.refund(
+        state, now=now, limit=share, cost=charge.cost, admitted_at=admitted_at
+    )
+    return left
+
+
 def _decide_open(
     state: State | None, charge: Charge, now: int, *, consume: bool
 ) -> tuple[State | None, Verdict]:

@@ -16,16 +16,12 @@ from services.ratelimit import degraded_metrics
 from services.ratelimit.debts import Debts, Payment
 from services.ratelimit.local_counters import LocalCounters
 from services.ratelimit.ports import CounterStore, NowUs
-from shared.rpc.call import Tenant
 
 MOST_AT_ONCE = 100
 PAUSE = 0.02
 """Seconds between two turns that pay: 5,000 counters a second at most."""
 RETRY = 0.5
 """Seconds between two attempts while Redis does not take payments, and two looks for debts."""
-REST = 2.5
-"""Seconds in which every replica finds Redis again and pays: until then Redis, asked for a counter
-that has been paid for here, would admit what others have admitted already."""
 
 _UNTOUCHED = {"REDIS_BREAKER_OPEN", "REDIS_QUEUE_FULL", "REDIS_REFUSED", "REDIS_FULL"}
 """Causes with which nothing was carried out; after other `REDIS_` causes that is not known."""
@@ -37,7 +33,8 @@ class Settling:
     """Pays debts to `store`, which is the one in Redis itself.
 
     `report` is told what operators should know about the counters, None when all is well;
-    `connected` tells whether Redis can be asked at all.
+    `connected` tells whether Redis can be asked at all, `settling` whether some replica may still
+    have to pay.
     """
 
     def __init__(
@@ -47,19 +44,18 @@ class Settling:
         debts: Debts,
         *,
         now_us: NowUs,
-        seconds: Callable[[], float],
         connected: Callable[[], bool],
+        settling: Callable[[], bool],
         report: Callable[[str | None], None],
     ) -> None:
         self._store = store
         self._local = local
         self._debts = debts
         self._now_us = now_us
-        self._seconds = seconds
         self._connected = connected
+        self._settling = settling
         self._report = report
         self._paying = True
-        self._rest_until: dict[Tenant, float] = {}
         self._problem: str | None = None
 
     async def run(self) -> None:
@@ -71,7 +67,7 @@ class Settling:
                 pause = PAUSE if paid else RETRY * random.uniform(0.8, 1.2)  # noqa: S311
                 await asyncio.sleep(pause)
         finally:
-            while self._connected() and self._debts.unpaid and await self.run_once():
+            while self._connected() and self._debts and await self.run_once():
                 pass
 
     async def run_once(self) -> int:
@@ -79,11 +75,8 @@ class Settling:
         payments = self._debts.take(MOST_AT_ONCE if self._paying else 1)
         taken = await asyncio.gather(*(self._pay(payment) for payment in payments))
         self._paying = any(taken) or not payments
-        self._debts.end_rest(self._seconds())
-        if not self._debts:
-            self._rest_until.clear()
         self._local.drop_empty(self._now_us())
-        degraded_metrics.owed.set(self._debts.unpaid)
+        degraded_metrics.owed.set(len(self._debts))
         return sum(taken)
 
     async def _pay(self, payment: Payment) -> bool:
@@ -99,17 +92,12 @@ class Settling:
         except asyncio.CancelledError:
             self._debts.postponed(payment)
             raise
-        # From the tenant's first payment on, or a busy counter would rest again and again.
-        until = self._rest_until.setdefault(payment.tenant, self._seconds() + REST)
-        self._debts.paid(payment, rests_until=until)
+        self._debts.paid(payment)
         degraded_metrics.paid.inc(len(charges))
         return True
 
     def _put_back(self, payment: Payment, error: RateLimitStoreError) -> None:
         cause = error.metadata.get("cause", "")
-        if cause.startswith("REDIS_"):
-            # The outage goes on, or it is another one.
-            self._rest_until.pop(payment.tenant, None)
         if cause in _UNTOUCHED:
             self._debts.untouched(payment)
         elif cause.startswith("REDIS_"):
@@ -138,11 +126,12 @@ class Settling:
         if not self._connected():
             return (
                 "the counters in Redis cannot be reached; the rules' failure modes decide, and "
-                f"{self._debts.unpaid:,} counters are to be charged when it is back"
+                f"{len(self._debts):,} counters are to be charged when it is back"
             )
-        if self._debts:
+        if self._debts or self._settling():
             return (
-                "Redis is back; it is charged with what was admitted without it, and decides about "
-                f"{len(self._debts):,} counters again after that"
+                "Redis is back; it is charged with what was admitted without it, for "
+                f"{len(self._debts):,} counters from here, and decides alone again when every "
+                "replica has done so"
             )
         return None

@@ -101,12 +101,18 @@ class Redis:
             "db.namespace": str(self._seeds[0].options.get("db", 0)),
         }
         self._route: Route | None = None
+        self._was_connected = False
+        self._losses = 0
         self._knows_flags = True
         self._send: Callable[[tuple[Argument, ...]], asyncio.Future[Any]] = self._refuse
 
     async def start(self) -> None:
         """Connect; raises UnavailableError while Redis cannot be reached."""
-        self._route = await self._find_route()
+        try:
+            self._route = await self._find_route()
+        except UnavailableError:
+            self._losses += 1
+            raise
         self._send = self._route.send if not tracing.records() else self._send_recorded
         self._show_whether_connected()
 
@@ -119,6 +125,15 @@ class Redis:
     def connected(self) -> bool:
         """Return whether commands have a chance now; on a cluster, whatever their keys."""
         return self._route is not None and self._route.connected
+
+    @property
+    def losses(self) -> int:
+        """Return how often `connected` ended, or did not begin when it was tried.
+
+        It has changed before anybody is told that a command failed for it, so whoever remembers it
+        knows also of a loss that was over before the next look.
+        """
+        return self._losses
 
     async def ping(self) -> float:
         """Return the seconds of one round trip; on a cluster, of the slowest master's."""
@@ -245,7 +260,10 @@ class Redis:
         raise AssertionError("there is at least one address")
 
     def _show_whether_connected(self) -> None:
-        metrics.redis_breaker_open.set(not self.connected)
+        connected = self.connected
+        self._losses += self._was_connected and not connected
+        self._was_connected = connected
+        metrics.redis_breaker_open.set(not connected)
 
     def _send_recorded(self, args: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         """Send, and give a call that is recorded a span: the time that it waits for its reply."""

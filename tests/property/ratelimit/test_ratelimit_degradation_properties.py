@@ -16,7 +16,7 @@ from services.ratelimit.local_counters import LocalCounters
 from services.ratelimit.policy import SECOND, FailureMode, Limit, Rule
 from services.ratelimit.ports import Charge
 from services.ratelimit.redis_counters import RedisCounterStore
-from services.ratelimit.settling import REST, Settling
+from services.ratelimit.settling import Settling
 from services.ratelimit.verdict import Verdict
 from shared.redis.client import Redis
 from shared.rpc.call import Tenant
@@ -89,8 +89,8 @@ class World:
             Settling(
                 *parts,
                 now_us=lambda: self.now,
-                seconds=lambda: self.now / SECOND,
                 connected=lambda: True,
+                settling=lambda: False,
                 report=lambda _: None,
             )
             for parts in zip(self.stores, self.locals, self.debts, strict=True)
@@ -101,6 +101,7 @@ class World:
                 now_us=lambda: self.now,
                 seconds=lambda: self.now / SECOND,
                 replicas=lambda: REPLICAS,
+                settling=lambda: False,
             )
             for parts in zip(self.stores, self.locals, self.debts, strict=True)
         ]
@@ -118,14 +119,11 @@ class World:
 
     async def settle_all(self) -> None:
         for settling, debts in zip(self.settlings, self.debts, strict=True):
-            while debts.unpaid:
+            while debts:
                 await settling.run_once()
-        self.now += int(REST * SECOND)
-        for settling in self.settlings:
-            await settling.run_once()
 
     async def _check(self, replica: int, cost: int) -> None:
-        settled = not any(debts.unpaid for debts in self.debts)
+        settled = not any(self.debts)
         charge = self.charge._replace(cost=cost)
         (verdict,) = await self.replicas[replica].decide([charge], consume=True)
         if verdict.admits:

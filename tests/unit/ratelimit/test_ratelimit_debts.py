@@ -134,7 +134,6 @@ class TestPayments:
         for each, end in ((good, debts.paid), (broken, debts.refused)):
             debts.begin(each)
             end(each)
-        debts.end_rest(0.0)
 
         assert payment.once not in {good.once, broken.once}
         assert ["broken"] == [name.subject for name in forgotten]
@@ -145,7 +144,6 @@ def pay(debts: Debts) -> None:
     for payment in debts.take(100):
         debts.begin(payment)
         debts.paid(payment)
-    debts.end_rest(0.0)
 
 
 class TestWhoIsDue:
@@ -179,22 +177,6 @@ class TestWhoIsDue:
         end(debts, payment)
 
         assert debts.is_due(name_of(charge("a")))
-
-    def test_is_so_as_long_as_a_counter_rests(self) -> None:
-        """Others have to pay too."""
-        debts = Debts(replica="r")
-        name = name_of(charge())
-        debts.add([charge()], NOW)
-        (payment,) = debts.take(100)
-        debts.begin(payment)
-        debts.paid(payment, rests_until=5.0)
-        debts.end_rest(4.9)
-        resting = (debts.is_due(name), debts.unpaid, len(debts))
-        debts.end_rest(5.0)
-
-        assert (True, 0, 1) == resting
-        assert not debts.is_due(name)
-        assert not debts
 
 
 class TestWhoIsOwedFor:

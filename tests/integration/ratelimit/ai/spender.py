@@ -204,6 +204,7 @@ async def spender(
         now_us=clock.now_us,
         seconds=time.monotonic,
         replicas=lambda: 1,
+        settling=lambda: False,
     )
     seen, overrides, plans = Seen(), NoOverrides(), NoPlans()
     budgets = AiBudgets(

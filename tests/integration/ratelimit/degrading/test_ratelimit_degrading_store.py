@@ -9,8 +9,8 @@ import redis.asyncio
 
 from cli.embedded.redis import RedisServer
 from mainstay.errors import RateLimitStoreError
-from services.ratelimit.degrading import HOLD_OFF
 from services.ratelimit.keys import counter_key
+from services.ratelimit.patience import HOLD_OFF
 from services.ratelimit.policy import FailureMode
 from services.ratelimit.ports import Charge
 from shared.rpc.call import Tenant

@@ -34,6 +34,11 @@ async def shared(redis_url: str) -> AsyncIterator[Redis]:
     await connected.close()
 
 
+def nothing() -> bool:
+    """Owe nothing."""
+    return False
+
+
 async def beat(replica: Replicas, times: int) -> None:
     for _ in range(times):
         await replica.beat()
@@ -42,7 +47,10 @@ async def beat(replica: Replicas, times: int) -> None:
 class TestCount:
     async def test_is_of_those_that_beat_lately(self, shared: Redis) -> None:
         """Each learns of the others with its next beat."""
-        one, two = Replicas(shared, replica="one"), Replicas(shared, replica="two")
+        one, two = (
+            Replicas(shared, replica="one", owes=nothing),
+            Replicas(shared, replica="two", owes=nothing),
+        )
         await one.beat()
         alone = one.count
         await two.beat()
@@ -55,7 +63,9 @@ class TestCount:
     async def test_is_without_those_that_were_silent_for_long(self, shared: Redis) -> None:
         """Three beats in a row may be lost."""
         clock = Clock()
-        one, gone = (Replicas(shared, replica=name, clock=clock) for name in ("one", "gone"))
+        one, gone = (
+            Replicas(shared, replica=name, owes=nothing, clock=clock) for name in ("one", "gone")
+        )
         await gone.beat()
         clock.now += ALIVE_MS
         await beat(one, COUNTS)
@@ -69,7 +79,10 @@ class TestCount:
         self, shared: Redis
     ) -> None:
         """The others are heard again before the count of a moment is believed."""
-        one, two = Replicas(shared, replica="one"), Replicas(shared, replica="two")
+        one, two = (
+            Replicas(shared, replica="one", owes=nothing),
+            Replicas(shared, replica="two", owes=nothing),
+        )
         await two.beat()
         await one.beat()
         await shared.execute("DEL", module.KEY)
@@ -83,7 +96,9 @@ class TestCount:
     async def test_is_without_those_whose_clock_was_far_ahead(self, shared: Redis) -> None:
         """As after a failover to a server with another clock: who lives beats again."""
         clock = Clock()
-        one, ahead = (Replicas(shared, replica=name, clock=clock) for name in ("one", "ahead"))
+        one, ahead = (
+            Replicas(shared, replica=name, owes=nothing, clock=clock) for name in ("one", "ahead")
+        )
         clock.now += 2 * ALIVE_MS
         await ahead.beat()
         clock.now -= 2 * ALIVE_MS
@@ -93,7 +108,7 @@ class TestCount:
 
     async def test_leaves_nothing_behind_when_nobody_beats(self, shared: Redis) -> None:
         """The set expires by itself."""
-        await Replicas(shared, replica="one").beat()
+        await Replicas(shared, replica="one", owes=nothing).beat()
 
         assert 0 < await shared.execute("PTTL", module.KEY) <= ALIVE_MS
 
@@ -102,7 +117,10 @@ class TestCount:
     ) -> None:
         """It takes leave."""
         monkeypatch.setattr(module, "INTERVAL", 0.01)
-        one, two = Replicas(shared, replica="one"), Replicas(shared, replica="two")
+        one, two = (
+            Replicas(shared, replica="one", owes=nothing),
+            Replicas(shared, replica="two", owes=nothing),
+        )
         beating, leaving = (asyncio.create_task(each.run()) for each in (one, two))
         await until(lambda: one.count == 2)
         leaving.cancel()
@@ -121,9 +139,13 @@ class TestWhileRedisIsAway:
     ) -> None:
         """Nobody can tell whether replicas come or go. When it is back they count again."""
         monkeypatch.setattr(module, "INTERVAL", 0.01)
+        monkeypatch.setattr(module, "LONGEST_MS", 100)
         shared = Redis(private_redis.url)
         await shared.start()
-        one, two = Replicas(shared, replica="one"), Replicas(shared, replica="two")
+        one, two = (
+            Replicas(shared, replica="one", owes=nothing),
+            Replicas(shared, replica="two", owes=nothing),
+        )
         await two.beat()
         beating = asyncio.create_task(one.run())
         await until(lambda: one.count == 2)
@@ -143,4 +165,4 @@ class TestWhileRedisIsAway:
         """A service that starts without Redis has heard of nobody."""
         shared = Redis("redis://127.0.0.1:1/0")
 
-        assert 3 == Replicas(shared, replica="one", expected=3).count
+        assert 3 == Replicas(shared, replica="one", owes=nothing, expected=3).count

@@ -1,5 +1,6 @@
 """A replica's counters as the service puts them together, on a Redis that a test may break."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from services.ratelimit.local_counters import LocalCounters
 from services.ratelimit.policy import SECOND, FailureMode, Limit, Rule
 from services.ratelimit.ports import Charge
 from services.ratelimit.redis_counters import RedisCounterStore
-from services.ratelimit.settling import REST, Settling
+from services.ratelimit.replicas import Replicas
+from services.ratelimit.settling import Settling
 from services.ratelimit.verdict import Verdict
 from shared.redis.client import Redis
 from shared.redis.clock import StoreClock
@@ -68,7 +70,10 @@ class LosingAnswers(RedisCounterStore):
 
 @dataclass(kw_only=True)
 class Replica:
-    """One replica. `seconds` moves only when a test moves it; nothing is paid by itself."""
+    """One replica. `seconds` moves only when a test moves it; nothing is paid or said by itself.
+
+    It shares limits among `replicas`, however many it has heard of.
+    """
 
     redis: Redis
     clock: StoreClock
@@ -80,17 +85,19 @@ class Replica:
         self.inner = LosingAnswers(self.redis)
         self.local = LocalCounters()
         self.forgotten: list[str] = []
+        self.name = f"replica-{next(_numbers)}"
         self.debts = Debts(
-            replica=f"replica-{next(_numbers)}",
+            replica=self.name,
             on_forget=lambda name: self.forgotten.append(name.subject),
         )
+        self.all = Replicas(self.redis, replica=self.name, owes=lambda: bool(self.debts))
         self.settling = Settling(
             self.inner,
             self.local,
             self.debts,
             now_us=self.clock.now_us,
-            seconds=self.seconds,
             connected=lambda: self.redis.connected,
+            settling=lambda: self.all.settling,
             report=self.problems.append,
         )
         self.store = DegradingStore(
@@ -100,6 +107,7 @@ class Replica:
             now_us=self.clock.now_us,
             seconds=self.seconds,
             replicas=lambda: self.replicas,
+            settling=lambda: self.all.settling,
         )
 
     async def decide(self, asked: Charge, *, consume: bool = True) -> Verdict:
@@ -124,14 +132,17 @@ class Replica:
 
     async def pay(self) -> None:
         """Pay until nothing is owed."""
-        while self.debts.unpaid:
+        while self.debts:
             await self.settling.run_once()
 
     async def settle(self) -> None:
         """Pay, and wait until the others have paid too."""
         await self.pay()
-        self.seconds.now += REST
-        await self.settling.run_once()
+        async with asyncio.timeout(10):
+            await self.all.beat()
+            while not self.all.settled:
+                await asyncio.sleep(0.01)  # the others may still be on their way
+                await self.all.beat()
 
 
 @asynccontextmanager
@@ -142,6 +153,16 @@ async def replica(url: str, *, replicas: int = 1) -> AsyncIterator[Replica]:
     clock = StoreClock(redis)
     await clock.start()
     try:
-        yield Replica(redis=redis, clock=clock, replicas=replicas)
+        connected = Replica(redis=redis, clock=clock, replicas=replicas)
+        await connected.all.beat()
+        yield connected
     finally:
         await redis.close()
+
+
+@asynccontextmanager
+async def pair(url: str) -> AsyncIterator[tuple[Replica, Replica]]:
+    """Connect two replicas that have heard of each other within the block."""
+    async with replica(url, replicas=2) as one, replica(url, replicas=2) as two:
+        await one.all.beat()
+        yield one, two
