@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 from cli.embedded.stores import embedded_postgres
 from cli.run_directory import RunDirectory
-from cli.settings import SuiteSettings
+from shared.process_settings import ProcessSettings
 
 
 @asynccontextmanager
-async def database(directory: RunDirectory, settings: SuiteSettings) -> AsyncIterator[str]:
+async def database(directory: RunDirectory, settings: ProcessSettings) -> AsyncIterator[str]:
     """Find the database, or start the embedded one for as long as it takes."""
     if settings.postgres_url is not None:
         yield settings.postgres_url.get_secret_value()

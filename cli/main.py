@@ -4,10 +4,12 @@ import typer
 
 from cli.backup.command import backup, restore
 from cli.cache.command import app as cache
+from cli.certs.command import app as certs
 from cli.demo.command import demo
 from cli.doctor import doctor
 from cli.health.command import app as health
 from cli.jobs.command import app as jobs
+from cli.keys.command import app as keys
 from cli.limits.command import app as limits
 from cli.migrate import migrate
 from cli.up import up
@@ -39,6 +41,8 @@ app.add_typer(cache, name="cache")
 app.add_typer(limits, name="limits")
 app.add_typer(jobs, name="jobs")
 app.add_typer(health, name="health")
+app.add_typer(keys, name="keys")
+app.add_typer(certs, name="certs")
 
 
 def run() -> None:

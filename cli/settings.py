@@ -14,6 +14,8 @@ class SuiteSettings(CacheSettings, RateLimitSettings, JobsSettings, HealthSettin
     A service needs the addresses of its stores; the suite starts the stores it is not given.
     """
 
+    brought = frozenset({"redis_url", "postgres_url"})
+
     redis_url: SecretStr | None = Field(  # type: ignore[assignment]  # wider on purpose, see above
         None, description="The Redis to use; unset, one is started here."
     )

@@ -1,167 +1,170 @@
 """Settings from the environment: typed, prefixed `MAINSTAY_`, every mistake reported at once."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from sentry_sdk.utils import BadDsn, Dsn
 
-from shared.redis.seeds import seed_urls
+from shared.process_settings import PREFIX, ProcessSettings
 
-PREFIX = "MAINSTAY_"
 EXIT_CONFIGURATION = 2
-_SCHEMES = {
-    "redis_url": ("redis://", "rediss://", "unix://"),
-    "postgres_url": ("postgresql://", "postgres://"),
+MIN_SERVICE_KEY = 32
+PROOFS = frozenset({"api-key", "jwt", "mtls"})
+JWT_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""Those with public keys: with a secret shared by all, whoever checks a token could make one."""
+_NEEDED = {
+    "api-key": ("postgres_url",),
+    "jwt": ("auth_jwt_issuer", "auth_jwt_audience", "auth_jwt_jwks"),
+    "mtls": ("auth_identities", "tls_client_ca"),
 }
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(ProcessSettings):
     """What every service can be told. Services add fields that begin with their name."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        extra="ignore",
-        frozen=True,
-        # JSON in a variable would fail before validation, and alone: not with the other mistakes.
-        enable_decoding=False,
-    )
+    brought: ClassVar[frozenset[str]] = frozenset()
+    """Fields that whoever reads these settings sets where they are not."""
 
-    environment: Literal["development", "production"] = Field(
-        "development", description="Where this runs; part of every log line and span."
-    )
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on. Anything but loopback is refused as long as callers "
-        "do not authenticate.",
+        description="Address to listen on. Beyond loopback callers have to authenticate "
+        "(MAINSTAY_AUTH), over TLS or over what MAINSTAY_PLAINTEXT vouches for.",
     )
-    processes: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Processes that share a service's gRPC port. The HTTP ports of the second are "
-        "100 higher, and so on.",
+    auth: str = Field(
+        "off",
+        description="How callers prove who they are: off (on loopback only), or any of api-key, "
+        "jwt and mtls, separated by commas.",
     )
-    redis_url: SecretStr | None = Field(
+    auth_grace: float = Field(
+        900.0,
+        ge=0,
+        le=86_400,
+        description="How long API keys that were good go on being good while PostgreSQL, where "
+        "they are kept, is away, in seconds.",
+    )
+    auth_jwt_issuer: str | None = Field(
+        None, description="The issuer (iss) whose tokens are accepted. Required for jwt."
+    )
+    auth_jwt_audience: str | None = Field(
+        None, description="The audience (aud) that tokens must name. Required for jwt."
+    )
+    auth_jwt_jwks: str | None = Field(
         None,
-        description="redis://[user:password@]host:port/db, or rediss:// for TLS; several nodes of "
-        "a Redis Cluster separated by commas.",
+        description="The issuer's keys, a JWKS: an https:// URL or the path of a file. Required "
+        "for jwt.",
     )
-    redis_timeout: float = Field(
-        0.25, gt=0, le=10, description="Longest wait for one Redis command, in seconds."
+    auth_jwt_algorithms: str = Field(
+        "RS256,ES256,EdDSA",
+        description="Signature algorithms of tokens that are accepted, separated by commas; public "
+        "keys only.",
     )
-    postgres_url: SecretStr | None = Field(
-        None, description="postgresql://user:password@host:port/database?sslmode=require."
+    auth_jwt_tenant_claim: str = Field(
+        "tenant", min_length=1, description="The claim of a token that names its tenant, or *."
     )
-    postgres_pool_size: int = Field(
-        10, ge=1, le=200, description="Most PostgreSQL connections of one process."
+    auth_jwt_scope_claim: str = Field(
+        "scope",
+        min_length=1,
+        description="The claim of a token that lists its scopes: separated by spaces, or an array.",
     )
-    postgres_migrate: bool = Field(
+    auth_identities: Path | None = Field(
+        None,
+        description="YAML file: which client certificate is which principal. Required for mtls.",
+    )
+    service_key: SecretStr | None = Field(
+        None,
+        description="A secret of at least 32 characters by which the services of the suite know "
+        "each other; while it is changed the new and the old one, separated by a comma.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="Certificate chain to serve with, PEM; read again when it changes."
+    )
+    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="CAs that certificates of clients are checked against, PEM. Set, no gRPC "
+        "client is served without one.",
+    )
+    tls_http: bool = Field(
         True,
-        description="Apply pending migrations at start. Off where a role without DDL rights runs.",
+        description="Serve HTTP over TLS too, where there is a certificate. Off for balancers and "
+        "probes that cannot.",
     )
-    policies_dir: Path = Field(
-        Path("policies"), description="Folder of cache.yaml, ratelimit.yaml and events/."
+    tls_ca: Path | None = Field(
+        None,
+        description="CAs of the other services' certificates, PEM; with it, or with a certificate "
+        "of this service's own, they are called over TLS. Unset, the system's CAs.",
     )
-    max_concurrent_calls: int = Field(
-        512, ge=1, description="Calls handled at the same time; more are shed with UNAVAILABLE."
-    )
-    shutdown_grace: float = Field(
-        10.0, ge=0, le=600, description="Longest wait for calls in flight at shutdown, in seconds."
-    )
-    shutdown_delay: float = Field(
-        0.0,
-        ge=0,
-        le=120,
-        description="Time between 'not serving' and refusing calls, for load balancers to notice, "
-        "in seconds.",
-    )
-    log_level: Literal["fatal", "error", "warning", "info", "debug", "trace"] = Field(
-        "info", description="The least level that is logged."
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json, console for people, or auto: console in a terminal."
-    )
-    log_successes_per_second: int = Field(
-        100,
-        ge=0,
-        le=1_000_000,
-        description="Lines about calls that ended well, per second, method and process; beyond it "
-        "one call in 100 has a line, which says for how many it stands.",
-    )
-    request_log: bool = Field(
-        True,
-        description="Keep the log of calls, and their performance by the minute, in PostgreSQL, "
-        "where MAINSTAY_POSTGRES_URL is set.",
-    )
-    otlp_endpoint: str | None = Field(
-        None, description="Where to send traces over OTLP/HTTP, such as http://collector:4318."
-    )
-    trace_file: Path | None = Field(
-        None, description="Append spans to this file, one JSON line each. For development."
-    )
-    trace_sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of traces begun here that are recorded."
-    )
-    sentry_dsn: SecretStr | None = Field(
-        None, description="Where to report unexpected errors; unset reports none."
-    )
-    sentry_traces_sample_ratio: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="Share of traces whose calls go to Sentry as transactions, where there is a "
-        "DSN; at most 10 a second of one process.",
+    plaintext: bool = Field(
+        False,
+        validate_default=True,
+        description="Serve beyond loopback without TLS, because something else encrypts: a mesh, "
+        "or the container network of one machine.",
     )
 
-    @field_validator("host")
-    @classmethod
-    def _is_private(cls, host: str) -> str:
-        """Refuse to serve callers without authentication beyond this machine."""
-        try:
-            loopback = ip_address(host).is_loopback
-        except ValueError:
-            loopback = host == "localhost"
-        if not loopback:
-            raise ValueError(
-                "would serve callers that do not authenticate to the network; use 127.0.0.1 and "
-                "put an authenticating proxy in front"
-            )
-        return host
+    @property
+    def authenticates(self) -> bool:
+        """Return whether callers have to say who they are."""
+        return self.auth != "off"
 
-    @field_validator("redis_url", "postgres_url", check_fields=False)
-    @classmethod
-    def _is_url(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if url is None:
-            return None
-        schemes = _SCHEMES[info.field_name or ""]
-        value = url.get_secret_value()
-        urls = seed_urls(value) if info.field_name == "redis_url" else [value]
-        if not all(each.startswith(schemes) for each in urls):
-            raise ValueError(f"should begin with {' or '.join(schemes)}")
-        try:
-            _ = [urlsplit(each).port for each in urls]
-        except ValueError:
-            # Without the reason: it quotes what stands where the port should, perhaps a password.
-            raise ValueError(
-                "is not a URL; write characters of the password that have a meaning in URLs as "
-                "%-escapes"
-            ) from None
-        return url
+    @property
+    def service_keys(self) -> tuple[str, ...]:
+        """Return the secrets of the suite's own services: the first is sent, all are accepted."""
+        return _parts(self.service_key.get_secret_value()) if self.service_key else ()
 
-    @field_validator("sentry_dsn")
+    @property
+    def auth_proofs(self) -> frozenset[str]:
+        """Return the ways in which callers may prove who they are."""
+        return frozenset(_parts(self.auth)) if self.authenticates else frozenset()
+
+    @property
+    def jwt_algorithms(self) -> tuple[str, ...]:
+        """Return the signature algorithms that are accepted."""
+        return _parts(self.auth_jwt_algorithms)
+
+    @field_validator("auth")
     @classmethod
-    def _is_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
-        if dsn is not None:
-            try:
-                Dsn(dsn.get_secret_value())
-            except BadDsn:
-                raise ValueError("is not a Sentry DSN such as https://key@host/1") from None
-        return dsn
+    def _names_proofs(cls, auth: str) -> str:
+        proofs = _parts(auth)
+        if auth != "off" and (not proofs or set(proofs) - PROOFS):
+            raise ValueError(f"should be off, or any of {', '.join(sorted(PROOFS))}")
+        return auth
+
+    @field_validator("auth_jwt_algorithms")
+    @classmethod
+    def _names_algorithms(cls, algorithms: str) -> str:
+        named = _parts(algorithms)
+        if not named or set(named) - JWT_ALGORITHMS:
+            raise ValueError(f"should be any of {', '.join(sorted(JWT_ALGORITHMS))}")
+        return algorithms
+
+    @field_validator("service_key")
+    @classmethod
+    def _is_long(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            keys = _parts(key.get_secret_value())
+            if not keys or min(map(len, keys)) < MIN_SERVICE_KEY:
+                raise ValueError(f"should have at least {MIN_SERVICE_KEY} characters")
+            if not all(each.isascii() and each.isprintable() and " " not in each for each in keys):
+                raise ValueError("should be printable ASCII characters without spaces")
+        return key
+
+    @field_validator("plaintext")
+    @classmethod
+    def _is_safe(cls, plaintext: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        """Refuse to serve callers that nobody knows, or secrets that anybody reads.
+
+        Here, after all fields that it looks at, so that its mistakes are told with theirs.
+        """
+        found = info.data
+        mistakes = [*_missing(found, brought=cls.brought), *_exposed(found, plaintext=plaintext)]
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return plaintext
 
 
 class RedisSettings(CommonSettings):
@@ -181,7 +184,7 @@ class PostgresSettings(CommonSettings):
     )
 
 
-S = TypeVar("S", bound=CommonSettings)
+S = TypeVar("S", bound=ProcessSettings)
 
 
 def load_settings(settings_type: type[S]) -> S:
@@ -197,7 +200,62 @@ def describe_mistakes(error: ValidationError) -> str:
     """Return one line for each wrong setting, without its value: it may be a secret."""
     lines = ["Wrong settings (.env.example describes them all):"]
     for mistake in error.errors(include_url=False, include_input=False, include_context=False):
+        said = _said(mistake["msg"])
+        if said.startswith(PREFIX):  # of several settings together, which it names itself
+            lines += [f"  {each}" for each in said.splitlines()]
+            continue
         name = PREFIX + "_".join(str(part) for part in mistake["loc"]).upper()
-        what = "is not set" if mistake["type"] == "missing" else mistake["msg"]
-        lines.append(f"  {name}: {what.removeprefix('Value error, ')}")
+        what = "is not set" if mistake["type"] == "missing" else said
+        lines.append(f"  {name}: {what}")
     return "\n".join(lines) + "\n"
+
+
+def _missing(found: Mapping[str, Any], *, brought: frozenset[str]) -> Iterator[str]:
+    """Yield what must be set because of what is; fields that are wrong by themselves are absent.
+
+    What is `brought` need not be set.
+    """
+    auth = found.get("auth", "off")
+    for proof in () if auth == "off" else sorted(_parts(auth)):
+        for field in _NEEDED[proof]:
+            if field in found and found[field] is None and field not in brought:
+                yield f"{PREFIX}{field.upper()}: is not set, and {PREFIX}AUTH={proof} needs it"
+    if (found.get("tls_certificate") is None) != (found.get("tls_key") is None):
+        yield f"{PREFIX}TLS_KEY: goes with {PREFIX}TLS_CERTIFICATE; set both or none"
+    if found.get("tls_client_ca") is not None and found.get("tls_certificate") is None:
+        yield (
+            f"{PREFIX}TLS_CLIENT_CA: clients show certificates over TLS only; set "
+            f"{PREFIX}TLS_CERTIFICATE"
+        )
+
+
+def _exposed(found: Mapping[str, Any], *, plaintext: bool) -> Iterator[str]:
+    """Yield what is missing to serve the network."""
+    if "host" not in found or is_loopback(found["host"]):
+        return
+    if found.get("auth") == "off":
+        yield (
+            f"{PREFIX}HOST: would serve callers that do not authenticate to the network; set "
+            f"{PREFIX}AUTH, or use 127.0.0.1"
+        )
+    if found.get("tls_certificate") is None and not plaintext:
+        yield (
+            f"{PREFIX}HOST: would serve the network without TLS; set {PREFIX}TLS_CERTIFICATE and "
+            f"{PREFIX}TLS_KEY, or {PREFIX}PLAINTEXT=true where something else encrypts"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens on `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _parts(setting: str) -> tuple[str, ...]:
+    return tuple(part for each in setting.split(",") if (part := each.strip()))
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")

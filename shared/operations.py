@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shared.http_gate import HttpGate
+from shared.identity.scopes import OPERATIONS_READ
 from shared.rpc.health import HealthRegistry
 
 _METHODS = ["GET", "HEAD", "OPTIONS"]
@@ -16,15 +18,20 @@ _NO_STORE = {"cache-control": "no-store"}
 
 
 def operations_app(
-    service: str, health: HealthRegistry, conditions: Mapping[str, str] | None = None
+    service: str,
+    health: HealthRegistry,
+    conditions: Mapping[str, str] | None = None,
+    gate: HttpGate | None = None,
 ) -> Starlette:
     """Return the application: `/livez`, `/readyz`, `/startupz`, `/metrics`.
 
     Readiness says whether this instance takes calls. What it depends on has no say in it: a Redis
     that is gone would else take every replica out at once. `conditions` are problems by name that
     somebody should look at; `/readyz` shows them, and they have no say either. Once started, an
-    instance stays started. OPTIONS of `/` is what HAProxy asks when it is not told what to ask.
+    instance stays started. Metrics are for those who have the scope `operations:read`. OPTIONS of
+    `/` is what HAProxy asks when it is not told what to ask.
     """
+    gate = gate or HttpGate()
 
     async def live(_: Request) -> Response:
         return JSONResponse({"service": service, "status": "alive"}, headers=_NO_STORE)
@@ -48,6 +55,8 @@ def operations_app(
         return JSONResponse(status, status_code=200 if health.started else 503, headers=_NO_STORE)
 
     async def metrics(request: Request) -> Response:
+        if (refusal := await gate.refusal(request, OPERATIONS_READ)) is not None:
+            return refusal
         # Only OpenMetrics has exemplars, and only who asks for it understands it.
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), headers=_NO_STORE, media_type=content_type)

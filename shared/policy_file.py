@@ -29,14 +29,19 @@ class Mistake(NamedTuple):
         return f"line {self.line}: {f'{self.field} {self.what}'.lstrip()}"
 
 
-def read_policy_text(path: Path, what: str) -> str:
-    """Return the text of a file; `what` it is, such as `cache policy`, is for the message."""
+WAY_OUT = "create it, or point MAINSTAY_POLICIES_DIR to the folder that holds it"
+
+
+def read_policy_text(path: Path, what: str, way_out: str = WAY_OUT) -> str:
+    """Return the text of a file.
+
+    `what` it is, such as `cache policy`, and the `way_out` where it is missing, are for messages.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
-            f"the {what} {path} cannot be read: {error.strerror}; create it, or point "
-            "MAINSTAY_POLICIES_DIR to the folder that holds it"
+            f"the {what} {path} cannot be read: {error.strerror}; {way_out}"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"the {what} {path} is not UTF-8 text; save it as such") from error

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Gauge
 
 from mainstay.errors import ConfigurationError
-from shared.policy_file import read_policy_text
+from shared.policy_file import WAY_OUT, read_policy_text
 
 INTERVAL = 2.0
 """Seconds between two looks at the file."""
@@ -54,16 +54,18 @@ class PolicyWatch(Generic[P]):
         report: Callable[[str | None], None] = lambda _: None,
         interval: float = INTERVAL,
         without: P | None = None,
+        way_out: str = WAY_OUT,
     ) -> None:
         """Load the file; raises ConfigurationError when it is not fit to begin with.
 
         `what` the file is, such as `cache policy`, is for messages. `parse` takes a text and the
         file's name, and raises ConfigurationError. `broken` is 1 while the file cannot be used, and
         `report` is told why, or None. `without` is the policy until there is a file, where one
-        may be missing.
+        may be missing; `way_out` is what to do where it must not.
         """
         self._path = path
         self._what = what
+        self._way_out = way_out
         self._parse = parse
         self._broken = broken
         self._report = report
@@ -129,7 +131,7 @@ class PolicyWatch(Generic[P]):
 
     def _look(self) -> _Look:
         try:
-            return _Look(text=read_policy_text(self._path, self._what))
+            return _Look(text=read_policy_text(self._path, self._what, self._way_out))
         except ConfigurationError as error:
             missing = isinstance(error.__cause__, FileNotFoundError)
             return _Look(fault=error.message, missing=missing)

@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Protocol, TypeVar
@@ -24,6 +24,9 @@ import uvloop
 from mainstay.errors import ConfigurationError, MainstayError
 from shared.config import EXIT_CONFIGURATION, CommonSettings, load_settings
 from shared.http import HttpServer
+from shared.http_gate import HttpGate
+from shared.identity.audit import build_audit
+from shared.identity.authenticator import build_authenticator
 from shared.operations import operations_app
 from shared.postgres.slow_queries import SlowQueries
 from shared.processes import is_worker_process, own_port, supervise
@@ -36,6 +39,7 @@ from shared.telemetry.loop_lag import LoopLag
 from shared.telemetry.sentry import configure_sentry, flush_sentry, report_crash
 from shared.telemetry.telemetry_rows import TelemetryRows
 from shared.telemetry.trace_export import configure_tracing, exports_traces
+from shared.tls import ServerTls
 
 MAX_STREAMS = 4_000
 FIRST_WAIT = 0.1
@@ -43,6 +47,10 @@ LONGEST_WAIT = 5.0
 EXIT_CRASHED = 1
 EXIT_FORCED = 130
 STDIN = 0
+AUTHENTICATION_OFF = (
+    "everybody on this machine may do everything in every tenant; set MAINSTAY_AUTH where others "
+    "than developers can reach it"
+)
 
 log = structlog.get_logger()
 
@@ -86,6 +94,11 @@ class Service:
         self._port = port
         self._conditions: dict[str, str] = {}
         self._rows = _rows(name, settings)
+        self._authenticator = build_authenticator(settings)
+        self._audit = build_audit(name, settings)
+        self.http_gate = HttpGate(self._authenticator)
+        tls = ServerTls.from_settings(settings)
+        self.http_tls = tls if settings.tls_http else None
         shared_port = settings.processes > 1
         self._rpc = RpcServer(
             max_calls=settings.max_concurrent_calls,
@@ -94,13 +107,17 @@ class Service:
             shared_port=shared_port,
             setting=f"MAINSTAY_{name.upper()}_PORT",
             calls=self._rows,
+            gate=self._authenticator,
+            audit=self._audit,
+            tls=tls,
         )
         self._ops = HttpServer(
             "operations",
-            operations_app(name, self._rpc.health, self._conditions),
+            operations_app(name, self._rpc.health, self._conditions, self.http_gate),
             settings.host,
             own_port(ops_port),
             setting=f"MAINSTAY_{name.upper()}_OPS_PORT",
+            tls=self.http_tls,
         )
         self._resources: list[Resource] = []
         self._started: list[Resource] = []
@@ -177,7 +194,9 @@ class Service:
 
     async def _start(self) -> None:
         await self._ops.start()
-        for resource in self._resources:
+        if self._authenticator is None:
+            log.warning("authentication_off", error=AUTHENTICATION_OFF)
+        for resource in self._all_resources():
             self._started.append(resource)
             await self._start_with_backoff(resource)
         await self._rpc.start(self._settings.host, self._port)
@@ -189,8 +208,16 @@ class Service:
         self._rpc.health.set_serving(serving=True)
         log.info("service_ready", address=self.address, operations=self.ops_address)
 
+    def _all_resources(self) -> Iterator[Resource]:
+        if self._authenticator is not None:
+            yield self._authenticator
+        yield from self._resources
+
     def _all_tasks(self) -> list[tuple[str, Hook]]:
-        return self._tasks + ([("telemetry", self._rows.run)] if self._rows else [])
+        tasks = [*self._tasks, ("audit", self._audit.run)]
+        if self._authenticator is not None:
+            tasks += [("identity", self._authenticator.run), ("recheck", self._rpc.recheck)]
+        return tasks + ([("telemetry", self._rows.run)] if self._rows else [])
 
     @staticmethod
     async def _start_with_backoff(resource: Resource) -> None:
@@ -235,6 +262,7 @@ class Service:
         await asyncio.gather(*self._running_tasks, return_exceptions=True)
         for resource in reversed(self._started):
             await _drain_step(resource.name, resource.close)
+        await _drain_step("audit", self._audit.close)
         if self._rows is not None:
             await _drain_step("telemetry", self._rows.close)
         await self._ops.close()

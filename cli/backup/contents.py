@@ -11,8 +11,13 @@ from cli.backup.script import LEDGER
 from cli.backup.target import APPLICATION, Target
 from shared.postgres.errors import translate_connecting
 
-SCHEMAS = ("cache", "health", "jobs", "ratelimit", "telemetry")
-SERVICES_CALL_THEMSELVES = ("mainstay", "mainstay telemetry", "mainstay-health")
+SCHEMAS = ("cache", "health", "identity", "jobs", "ratelimit", "telemetry")
+SERVICES_CALL_THEMSELVES = (
+    "mainstay",
+    "mainstay telemetry",
+    "mainstay identity",
+    "mainstay-health",
+)
 _CONNECT_TIMEOUT = 5.0
 _SESSION = {
     "application_name": APPLICATION,

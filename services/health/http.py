@@ -84,7 +84,7 @@ class Desk:
     async def health(self, request: Request) -> Response:
         """Tell how the suite is."""
         report = self.report()
-        body = self._bodies.of(report, details=self.details(request))
+        body = self._bodies.of(report, details=await self.details(request))
         if report.state not in _INVITES_TRAFFIC:
             return self._respond(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
         return self._respond(body, degraded=report.state is State.DEGRADED)
@@ -119,7 +119,7 @@ class Desk:
             message = f"No target, replica or group is called {name[:_MAX_NAME]!r}."
             body = {"status": State.UNKNOWN.value, "message": message}
             return self._respond(body, status=HTTPStatus.BAD_REQUEST)
-        body = verdict_document(verdict, details=self.details(request))
+        body = verdict_document(verdict, details=await self.details(request))
         if verdict.ready:
             return self._respond(body, degraded=verdict.degraded)
         drains = verdict.advice is Advice.DRAIN

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from services.health.changes import Changes
+from services.health.details import MayRead
 from services.health.live import Streams
 from services.health.page_board import SCRIPT, STYLE, Board, Sources
 from services.health.prober import utc_now
@@ -21,7 +22,7 @@ def page_routes(
     sources: Sources,
     changes: Changes,
     *,
-    sees_details: Callable[[Request], bool],
+    sees_details: MayRead,
     streams: Streams | None = None,
     wall: Callable[[], datetime] = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
@@ -50,13 +51,13 @@ def page_routes(
     changes.listen(expire)
 
     async def page(request: Request) -> Response:
-        board = boards[sees_details(request)]
+        board = boards[await sees_details(request)]
         zipped = "gzip" in request.headers.get("accept-encoding", "")
         headers = {**_HEADERS, "Content-Encoding": "gzip"} if zipped else _HEADERS
         return Response(board.page(zipped=zipped), headers=headers, media_type="text/html")
 
     async def events(request: Request) -> Response:
-        return streams.respond(request, boards[sees_details(request)].news, _HEADERS)
+        return streams.respond(request, boards[await sees_details(request)].news, _HEADERS)
 
     return [Route("/", page, methods=["GET"]), Route("/events", events, methods=["GET"])]
 

@@ -1,4 +1,6 @@
-"""Makes the partitions of the days to come and deletes what is old, hourly: history and telemetry.
+"""Makes the partitions of the days to come and deletes what is old, hourly.
+
+Of history and telemetry, and of the audit log, which all services write.
 
 Several instances may do it at once: one of them does it, the others have nothing to do.
 """
@@ -24,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Retention:
-    """Keeps the tables of the schemas `health` and `telemetry`."""
+    """Keeps the tables of the schemas `health` and `telemetry`, and the audit log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,6 +51,8 @@ class Retention:
         # Apart, so that deleting cannot keep the next days from having their partitions.
         made = await self._do("ensure_partitions", DAYS_AHEAD)
         deleted = await self._do("cleanup")
+        if await self._do("find_audit_log"):
+            deleted += await self._do("cleanup_audit_log")
         if made or deleted:
             log.info("telemetry_kept", partitions_made=made, deleted=deleted)
         return made, deleted

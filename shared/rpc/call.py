@@ -56,12 +56,6 @@ def current_call() -> Call:
     return _current.get()
 
 
-def authenticated() -> str:
-    """Return who calls, as far as that is known; empty for nobody, and outside of a call."""
-    call = _current.get(None)
-    return "" if call is None or call.principal == ANONYMOUS else call.principal
-
-
 def enter_call(call: Call) -> None:
     """Make `call` current for the rest of this task."""
     _current.set(call)

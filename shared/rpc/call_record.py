@@ -5,7 +5,10 @@ from typing import Any
 
 import structlog
 
-from shared.rpc.call import Tenant, authenticated
+from shared.identity.principal import STRANGER, Principal
+from shared.rpc.admission import OVERLOADED, Rate
+from shared.rpc.call import ANONYMOUS, Tenant
+from shared.rpc.gate import AdminAct
 from shared.rpc.metadata import Pairs, read_metadata
 from shared.rpc.method import Method
 from shared.rpc.outcome import Failure
@@ -20,6 +23,8 @@ _NOT_KNOWN = Tenant("")
 
 log = structlog.get_logger()
 
+_sheds_told = Rate(10)
+
 
 class CallRecord:
     """Who calls what in which trace, since when; the tenant is known once the call is admitted."""
@@ -31,6 +36,7 @@ class CallRecord:
         "_recording",
         "_sampled",
         "headers",
+        "principal",
         "tenant",
         "traceparent",
     )
@@ -41,6 +47,7 @@ class CallRecord:
         self._pairs = pairs
         self.headers = headers = read_metadata(pairs)
         self.tenant = _NOT_KNOWN
+        self.principal: Principal = STRANGER
         self.traceparent = headers.traceparent
         self._sampled = False
         self._recording: tracing.Recording | None = None
@@ -54,8 +61,10 @@ class CallRecord:
         """Tell of a call that ended well."""
         seconds = self._end(SUCCESS)
         self._method.lines.call_finished(
-            seconds, self.headers.request_id, self.tenant, self.traceparent
+            seconds, self.headers.request_id, self.tenant, self.traceparent, self.principal.name
         )
+        if self._method.audit is not None:
+            self._audit(SUCCESS)
 
     def fail(self, failure: Failure) -> None:
         """Tell of a call that did not."""
@@ -68,7 +77,12 @@ class CallRecord:
             self.headers.request_id,
             self.tenant,
             self.traceparent,
+            self.principal.name,
         )
+        if self._method.audit is not None:
+            self._audit(outcome)
+        if failure.error.reason == OVERLOADED and not _sheds_told.admits(time.monotonic()):
+            return  # a line would cost more than the rest of what shedding a call does
         fields = self._fields(outcome, seconds)
         if not failure.unexpected:
             # What is asked again and again is no news, whatever the answer.
@@ -79,6 +93,22 @@ class CallRecord:
         log.error("call_failed", error_id=error_id, exc_info=failure.cause, **fields)
         served = self._served(outcome[0], seconds)
         report_unexpected(failure.cause, served, self._pairs, error_id=error_id)
+
+    def _audit(self, outcome: Outcome) -> None:
+        assert self._method.audit is not None
+        code, reason = outcome
+        principal = self.principal
+        self._method.audit.note(
+            AdminAct(
+                self._method.name,
+                principal.name,
+                principal.proof,
+                self.tenant,
+                self.headers.request_id,
+                code,
+                reason,
+            )
+        )
 
     def _fields(self, outcome: Outcome, seconds: float) -> dict[str, Any]:
         code, reason = outcome
@@ -92,6 +122,8 @@ class CallRecord:
         # Of a call that was refused at the door nobody else knows these.
         if self.tenant:
             fields["tenant"] = self.tenant
+        if self.principal.name != ANONYMOUS:
+            fields["principal"] = self.principal.name
         if self.traceparent:
             fields["trace_id"] = tracing.trace_id(self.traceparent)
         return fields
@@ -137,7 +169,7 @@ class CallRecord:
             seconds=seconds,
             request_id=headers.request_id,
             tenant=self.tenant,
-            user=authenticated(),
+            user="" if self.principal.name == ANONYMOUS else self.principal.name,
             traceparent=self.traceparent,
             caller=headers.traceparent,
         )

@@ -11,12 +11,23 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from mainstay.context import set_current
-from mainstay.errors import CancelledError, DeadlineError, UnavailableError, ValidationError
+from mainstay.errors import (
+    AuthenticationError,
+    CancelledError,
+    DeadlineError,
+    MainstayError,
+    UnavailableError,
+    ValidationError,
+)
 from mainstay.errors_wire import to_trailing_metadata, wire_message
+from shared.identity.principal import STRANGER
+from shared.identity.scopes import OPEN
 from shared.rpc.admission import Admission
-from shared.rpc.call import ANONYMOUS, Call, enter_call
+from shared.rpc.call import Call, enter_call
 from shared.rpc.call_record import CallRecord
-from shared.rpc.metadata import REQUEST_ID, check_size, check_tenant
+from shared.rpc.field_bounds import ORDINARY
+from shared.rpc.gate import Gate, check_operator, check_scope, tenant_of
+from shared.rpc.metadata import REQUEST_ID, check_size
 from shared.rpc.method import Method
 from shared.rpc.outcome import CALLER_LEFT, failure_of
 
@@ -41,14 +52,18 @@ class Exchange:
         "_admission",
         "_context",
         "_deadline",
+        "_gate",
         "_holds_slot",
         "_method",
+        "_refusal",
+        "_task",
         "limit",
         "record",
     )
 
-    def __init__(self, method: Method, admission: Admission, context: Context) -> None:
+    def __init__(self, method: Method, gate: Gate, admission: Admission, context: Context) -> None:
         self._method = method
+        self._gate = gate
         self._admission = admission
         self._context = context
         # A tuple of pairs, whatever grpcio's annotation says.
@@ -56,6 +71,25 @@ class Exchange:
         self._holds_slot = False
         self.limit: float | None = None
         self._deadline = inf
+        self._refusal: MainstayError | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def recognize(self) -> bool:
+        """Return whether the caller is known without waiting; raises for one who is nobody."""
+        check_size(self.record.headers.size)
+        if self._method.scope == OPEN:
+            self.record.principal = STRANGER
+            return True
+        principal = self._gate.known(self.record.headers.authorization, self._context)
+        if principal is None:
+            return False
+        self.record.principal = principal
+        return True
+
+    async def identify(self) -> None:
+        """Look the caller up; raises for one who is nobody."""
+        authorization = self.record.headers.authorization
+        self.record.principal = await self._gate.find(authorization, self._context)
 
     async def read_first(self) -> bytes:
         """Return the one message of the request, or say that it did not come in time."""
@@ -77,6 +111,7 @@ class Exchange:
         except grpc.aio.InternalError as error:
             raise CancelledError(CALLER_LEFT) from error
         self._admit()
+        self._task = asyncio.current_task()
 
     def open_unary(self) -> None:
         """Have the request id echoed with the answer, then admit the call or raise why not."""
@@ -87,18 +122,21 @@ class Exchange:
     def _admit(self) -> None:
         record, method = self.record, self._method
         headers = record.headers
+        principal = record.principal
         self._open_deadline()
-        check_size(headers.size)
-        record.tenant = tenant = check_tenant(
-            headers.tenant, wildcard=method.policy.wildcard_tenant
+        record.tenant = tenant = tenant_of(
+            headers.tenant, principal.tenant, wildcard=method.policy.wildcard_tenant
         )
+        check_scope(principal, method.scope, method.name)
+        if method.policy.operators:
+            check_operator(principal, method.name)
         if method.policy.admission:
-            self._admission.enter(lasting=method.lasting)
+            self._admission.enter(lasting=method.lasting, tenant=tenant)
             self._holds_slot = True
         call = Call(
             method.name,
             tenant,
-            ANONYMOUS,
+            principal.name,
             headers.request_id,
             record.traceparent,
             self._deadline,
@@ -123,13 +161,16 @@ class Exchange:
                 fields={"request": "one message of the expected type"},
             )
         try:
-            return self._method.parse(raw)
+            message = self._method.parse(raw)
         except DecodeError as error:
             raise ValidationError(
                 f"the request of {self._method.name} cannot be parsed; "
                 "use the published proto of this version",
                 fields={"request": "not a valid protobuf message of the expected type"},
             ) from error
+        if len(raw) > ORDINARY:
+            self._method.bounds.check(message)
+        return message
 
     def limited(self) -> AbstractAsyncContextManager[None]:
         """Run a block within the time the call has."""
@@ -163,6 +204,9 @@ class Exchange:
 
     async def fail(self, cause: BaseException) -> NoReturn:
         """Tell of the failure, and the caller what it may know."""
+        if self._refusal is not None and self._task is not None:
+            cause = self._refusal
+            self._task.uncancel()
         cancelled = _is_cancelled()
         failure = failure_of(cause, deadline=self._end_of_time(), cancelled=cancelled)
         self.record.fail(failure)
@@ -179,6 +223,16 @@ class Exchange:
             # more; the slot does not wait. To grpcio this exception means: nothing more to say.
             raise asyncio.CancelledError from cause
         raise AssertionError("abort raises")
+
+    async def recheck(self) -> None:
+        """End a call that lasts when its caller is known no longer; raises as `Gate.find`."""
+        try:
+            if not self.recognize():
+                await self.identify()
+        except AuthenticationError as error:
+            if self._task is not None and self._refusal is None:
+                self._refusal = error
+                self._task.cancel()
 
     def _end_of_time(self) -> float:
         """Return the deadline, also of a call that ends before it was admitted."""

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from mainstay.errors import NotFoundError, QuotaError, UnavailableError
 from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
+from shared.identity.scopes import OPEN
 from shared.rpc.policy import MethodPolicy
 
 SERVER = ""
@@ -23,10 +24,14 @@ Response = health_pb2.HealthCheckResponse
 Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus.ValueType"
 
 METHODS = {
-    "Check": MethodPolicy(admission=False, quiet=True),
-    "List": MethodPolicy(admission=False, quiet=True),
+    "Check": MethodPolicy(admission=False, quiet=True, scope=OPEN),
+    "List": MethodPolicy(admission=False, quiet=True, scope=OPEN),
     "Watch": MethodPolicy(
-        admission=False, quiet=True, default_deadline=float("inf"), max_deadline=float("inf")
+        admission=False,
+        quiet=True,
+        default_deadline=float("inf"),
+        max_deadline=float("inf"),
+        scope=OPEN,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What a caller says outside the message: request id, tenant, trace context."""
+"""What a caller says outside the message: who it is, request id, tenant, trace context."""
 
 import re
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from shared.rpc.call import ALL_TENANTS, DEFAULT_TENANT, Tenant
 
 REQUEST_ID = "x-request-id"
 TENANT = "x-mainstay-tenant"
+AUTHORIZATION = "authorization"
 MAX_METADATA_BYTES = 16 * 1024
 
 Pairs = Sequence[tuple[str, str]]
@@ -28,6 +29,7 @@ class CallMetadata(NamedTuple):
     traceparent: str
     tracestate: str
     size: int
+    authorization: str
 
 
 def read_metadata(pairs: Pairs) -> CallMetadata:
@@ -46,6 +48,7 @@ def read_metadata(pairs: Pairs) -> CallMetadata:
         traceparent if traced else "",
         found.get("tracestate", "") if traced else "",
         sum(map(len, chain.from_iterable(pairs))),
+        found.get(AUTHORIZATION, ""),
     )
 
 

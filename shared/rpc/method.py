@@ -5,6 +5,8 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
+from shared.rpc.field_bounds import FieldBounds
+from shared.rpc.gate import Audit
 from shared.rpc.policy import MethodPolicy
 from shared.telemetry.call_lines import MethodLines
 from shared.telemetry.call_metrics import MethodTally
@@ -24,8 +26,11 @@ class Method:
 
     name: str
     policy: MethodPolicy
+    scope: str
     lasting: bool
     parse: Parse
+    bounds: FieldBounds
     traced: bool
     tally: MethodTally
     lines: MethodLines
+    audit: Audit | None

@@ -1,24 +1,28 @@
 """The one pipeline around every method of every service.
 
-Down: request id, trace context, deadline, tenant, admission. Up: error boundary, span, metrics and
-one log line. Handlers are registered for raw bytes, so that a message that does not parse gets a
-named error too, and no chain of interceptors is built per call.
+Down: request id, trace context, caller, deadline, tenant, scope, admission. Up: error boundary,
+span, metrics and one log line. Handlers are registered for raw bytes, so that a message that does
+not parse gets a named error too, and no chain of interceptors is built per call.
 
 A unary call whose message does not come is left to grpcio, which starts no handler for it: it holds
 no slot and ends with its deadline or its connection. Reading the message here instead, as is done
 for server streams, costs a fifth of a cache hit.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
 from mainstay.errors import UnavailableError, UnimplementedError
+from shared.identity.scopes import ADMINISTRATION, OPEN
 from shared.rpc.admission import Admission
 from shared.rpc.exchange import Context, Exchange
+from shared.rpc.field_bounds import FieldBounds
+from shared.rpc.gate import Audit, Gate, OpenGate, scope_of
 from shared.rpc.method import Method
 from shared.rpc.policy import MethodPolicy
 from shared.telemetry import metrics
@@ -27,15 +31,26 @@ from shared.telemetry.call_lines import CallStore, MethodLines
 Behaviour = Callable[..., Any]
 UNKNOWN_METHOD = "unknown"
 _MAX_NAME = 120
+RECHECK_INTERVAL = 2.0
+"""Seconds between two looks whether the callers of streams may still call."""
 
 
 class Pipeline:
     """Wraps the handlers of generated servicers."""
 
     def __init__(
-        self, *, admission: Admission, traced: bool, calls: CallStore | None = None
+        self,
+        *,
+        admission: Admission,
+        traced: bool,
+        calls: CallStore | None = None,
+        gate: Gate | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._admission = admission
+        self._gate = gate or OpenGate()
+        self._audit = audit
+        self._lasting: set[Exchange] = set()
         self._traced = traced
         self._calls = calls
 
@@ -56,15 +71,19 @@ class Pipeline:
 
     def _wrap_one(self, name: str, handler: Any, policy: MethodPolicy) -> Any:
         streaming = handler.request_streaming or handler.response_streaming
+        scope = scope_of(name, policy)
         keep = self._calls.of(name, quiet=policy.quiet) if self._calls is not None else None
         method = Method(
             name=name,
             policy=policy,
+            scope=scope,
             lasting=streaming or policy.waits,
             parse=handler.request_deserializer,
+            bounds=FieldBounds(policy.roomy),
             traced=self._traced and not policy.quiet,
             tally=metrics.calls.of(name),
             lines=MethodLines(name, quiet=policy.quiet, keep=keep),
+            audit=self._audit if scope in ADMINISTRATION else None,
         )
         match handler.request_streaming, handler.response_streaming:
             case False, False:
@@ -83,11 +102,13 @@ class Pipeline:
                 )
 
     def _unary(self, method: Method, behaviour: Behaviour) -> Behaviour:
-        admission = self._admission
+        gate, admission = self._gate, self._admission
 
         async def handle(raw: bytes, context: Context) -> bytes:
-            exchange = Exchange(method, admission, context)
+            exchange = Exchange(method, gate, admission, context)
             try:
+                if not exchange.recognize():
+                    await exchange.identify()
                 exchange.open_unary()
                 request = exchange.parse(raw)
                 if exchange.limit is None:  # as a rule, and a context manager is not free
@@ -108,7 +129,7 @@ class Pipeline:
 
     def _server_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
         async def handle(_requests: object, context: Context) -> None:
-            exchange = Exchange(method, self._admission, context)
+            exchange = Exchange(method, self._gate, self._admission, context)
             await self._stream(
                 exchange, exchange.read_first, lambda raw: behaviour(exchange.parse(raw), None)
             )
@@ -117,7 +138,7 @@ class Pipeline:
 
     def _bidi_stream(self, method: Method, behaviour: Behaviour) -> Behaviour:
         async def handle(raw_requests: AsyncIterator[bytes], context: Context) -> None:
-            exchange = Exchange(method, self._admission, context)
+            exchange = Exchange(method, self._gate, self._admission, context)
 
             async def parsed() -> AsyncIterator[Message]:
                 async for request in raw_requests:
@@ -127,14 +148,19 @@ class Pipeline:
 
         return handle
 
-    @staticmethod
     async def _stream(
-        exchange: Exchange, read: Callable[[], Awaitable[bytes]], start: Callable[[bytes], Any]
+        self,
+        exchange: Exchange,
+        read: Callable[[], Awaitable[bytes]],
+        start: Callable[[bytes], Any],
     ) -> None:
         """Write what the method yields; its generator is closed here, in the call's own task."""
         try:
+            if not exchange.recognize():
+                await exchange.identify()
             raw = await read()
             await exchange.open_stream()
+            self._lasting.add(exchange)
             async with exchange.limited(), aclosing(start(raw)) as responses:
                 async for response in responses:
                     await exchange.write(response)
@@ -143,7 +169,16 @@ class Pipeline:
         else:
             exchange.record.succeed()
         finally:
+            self._lasting.discard(exchange)
             exchange.close()
+
+    async def recheck(self) -> None:
+        """End the streams of callers who may call no longer; for a background task."""
+        while True:
+            await asyncio.sleep(RECHECK_INTERVAL)
+            with suppress(UnavailableError):  # then at the next turn
+                for exchange in tuple(self._lasting):
+                    await exchange.recheck()
 
 
 async def _nothing_first() -> bytes:
@@ -177,7 +212,7 @@ class UnknownMethods(grpc.GenericRpcHandler):
             )
 
         handler: Any = grpc.stream_stream_rpc_method_handler(refuse, request_deserializer=bytes)
-        policy = MethodPolicy(admission=False)
+        policy = MethodPolicy(admission=False, scope=OPEN)
         return self._pipeline.wrap("", {UNKNOWN_METHOD: handler}, {UNKNOWN_METHOD: policy})[
             UNKNOWN_METHOD
         ]

@@ -16,6 +16,11 @@ class MethodPolicy:
             it fails unexpectedly.
         waits: The call may be held for long without working (a long poll): it takes a slot of the
             streams' pool, not of the calls'.
+        scope: What the caller must be allowed to do, for methods of foreign protos; ours declare it
+            in their contract (`mainstay.auth.v1.scope`).
+        roomy: Paths of fields, such as `items.value`, that may be larger than fields are elsewhere
+            (`shared.rpc.field_bounds`); the service bounds them itself.
+        operators: Only callers for all tenants may call it: what it is about is shared by them all.
 
     """
 
@@ -25,6 +30,9 @@ class MethodPolicy:
     wildcard_tenant: bool = False
     quiet: bool = False
     waits: bool = False
+    scope: str = ""
+    roomy: frozenset[str] = frozenset()
+    operators: bool = False
 
     def deadline(self, asked: float | None) -> float:
         """Return the seconds the call gets."""

@@ -5,13 +5,18 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from shared.identity.scopes import OPERATIONS_READ
 from shared.rpc.policy import MethodPolicy
 
 # Both versions have the same messages on the wire; new tools ask for v1, old ones for v1alpha.
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 METHODS = {
     "ServerReflectionInfo": MethodPolicy(
-        admission=False, quiet=True, default_deadline=60.0, max_deadline=600.0
+        admission=False,
+        quiet=True,
+        default_deadline=60.0,
+        max_deadline=600.0,
+        scope=OPERATIONS_READ,
     )
 }
 ERROR_FILES = (status_pb2.DESCRIPTOR.name, error_details_pb2.DESCRIPTOR.name)

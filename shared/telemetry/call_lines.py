@@ -108,6 +108,8 @@ class CallLines:
             "request_id": call.request_id,
             "tenant": call.tenant,
         }
+        if call.principal != ANONYMOUS:
+            event["principal"] = call.principal
         if call.traceparent:
             event["trace_id"] = call.traceparent[TRACE_ID]
         if call.stands_for > 1:
@@ -142,7 +144,14 @@ class MethodLines:
         self._written = 0
         self._unwritten = 0
 
-    def call_finished(self, seconds: float, request_id: str, tenant: str, traceparent: str) -> None:
+    def call_finished(
+        self,
+        seconds: float,
+        request_id: str,
+        tenant: str,
+        traceparent: str,
+        principal: str = ANONYMOUS,
+    ) -> None:
         """Note a call that ended well after `seconds`."""
         lines, keep = CallLines.installed, self._keep
         if lines is None:
@@ -159,7 +168,15 @@ class MethodLines:
         self._written += 1
         stands_for, self._unwritten = self._unwritten + 1, 0
         call = Finished(
-            self._method, self._level, now, seconds, request_id, tenant, traceparent, stands_for
+            self._method,
+            self._level,
+            now,
+            seconds,
+            request_id,
+            tenant,
+            traceparent,
+            stands_for,
+            principal,
         )
         if has_line:
             lines.add(call)
@@ -174,13 +191,22 @@ class MethodLines:
         request_id: str,
         tenant: str,
         traceparent: str,
+        principal: str = ANONYMOUS,
     ) -> None:
         """Note a call that ended with a code and a reason; its line is the pipeline's to write."""
         if self._keep is not None:
             at, error = time.time(), message[:MAX_MESSAGE]
             self._keep(
                 FailedCall(
-                    self._method, at, seconds, request_id, tenant, traceparent, *outcome, error
+                    self._method,
+                    at,
+                    seconds,
+                    request_id,
+                    tenant,
+                    traceparent,
+                    *outcome,
+                    error,
+                    principal,
                 )
             )
 

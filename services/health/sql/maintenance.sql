@@ -36,3 +36,12 @@ SELECT
     health.cleanup_system_health_logs() + health.cleanup_system_health_hours()
     + health.cleanup_incidents() + health.cleanup_maintenance()
     + telemetry.cleanup_api_request_logs() + telemetry.cleanup_performance_metrics()
+
+-- name: find_audit_log
+-- Returns 1 if there is an audit log, whose tables `mainstay migrate` makes, or the first service
+-- that needs them.
+SELECT (to_regclass('identity.audit_log') IS NOT NULL)::integer
+
+-- name: cleanup_audit_log
+-- Deletes what is older than it keeps; returns how many rows it was.
+SELECT identity.cleanup_audit_log()

@@ -7,6 +7,23 @@ VALUES
     ('globex', E'line\nbreak', 'short', date_trunc('minute', now()), 1, 0);
 INSERT INTO cache.statistics_batches (batch_id) VALUES (gen_random_uuid());
 
+INSERT INTO identity.api_keys (
+    key_id, digest, name, tenant, scopes, creator, expire_time, revoke_time, revoker
+)
+VALUES
+    (
+        'abcdefghijk1', '\x00ff0a5c00ff0a5c00ff0a5c00ff0a5c00ff0a5c00ff0a5c00ff0a5c00ff0a5c',
+        E'b\\ill "ing"\u00fc', 'acme', ARRAY['cache:*', 'jobs:send'], 'somebody', NULL, NULL, NULL
+    ),
+    (
+        'abcdefghijk2', sha256('two'), 'all', '*', ARRAY['*'], 'somebody', now() + interval '1 day',
+        now(), 'somebody else'
+    );
+INSERT INTO identity.audit_log (act_id, time, principal, proof, tenant, service, act, code, reason)
+VALUES
+    (gen_random_uuid(), now(), 'k', 'api-key', 'acme', 'cache', 'x/Y', 'OK', ''),
+    (gen_random_uuid(), now(), 'somebody', 'command', '*', '', 'keys.create', 'OK', 'msk_a');
+
 INSERT INTO jobs.jobs (
     tenant, function, event_id, max_attempts, initial_backoff, max_backoff, request_id, traceparent,
     data, lineage, start_before

@@ -28,6 +28,7 @@ from services.health.verdict import Groups
 from services.health.verdicts import Verdicts
 from shared.config import CommonSettings
 from shared.http import HttpServer
+from shared.http_gate import HttpGate
 from shared.service import Service
 
 CACHE = Target(name="cache", kind=Kind.SERVICE, critical=True, needs=("redis",))
@@ -95,7 +96,7 @@ class Stand:
             report=recent.report,
             verdict=verdicts.of,
             instance=instance,
-            details=details_for(SecretStr(token) if token else None, host="127.0.0.1"),
+            details=details_for(SecretStr(token) if token else None, HttpGate()),
             retry_after=RETRY_AFTER,
             drain_status=drain_status,
         )

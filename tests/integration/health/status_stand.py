@@ -116,7 +116,7 @@ class StatusStand:
         await self.http.start()
 
 
-def _sees_details(request: Request) -> bool:
+async def _sees_details(request: Request) -> bool:
     return request.headers.get("authorization") == DETAILS["authorization"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mainstay.cache.v1 import cache_service_pb2 as cache_pb
 from mainstay.cache.v1 import cache_service_pb2_grpc as cache_grpc
 from mainstay.channel import Channel
+from mainstay.credentials import Credentials
 from mainstay.errors import error_types
 from mainstay.jobs.v1 import job_pb2
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
@@ -212,8 +213,10 @@ def _policies(service: str, **own: MethodPolicy) -> dict[str, MethodPolicy]:
 
 
 @asynccontextmanager
-async def probe_service(*, traced: bool = False, **settings: Any) -> AsyncIterator[Probe]:
-    """Run a service with the probes within a block."""
+async def probe_service(
+    *, traced: bool = False, credentials: Credentials | None = None, **settings: Any
+) -> AsyncIterator[Probe]:
+    """Run a service with the probes within a block; `credentials` are its channel's."""
     chosen: dict[str, Any] = {"shutdown_grace": 1.0, **settings}
     service = Service("probe", CommonSettings(**chosen), port=0, ops_port=0, traced=traced)
     acts = Acts()
@@ -228,6 +231,9 @@ async def probe_service(*, traced: bool = False, **settings: Any) -> AsyncIterat
         WorkerProbe(acts),  # type: ignore[abstract]
         _policies("WorkerService", Session=UNBOUNDED),
     )
-    async with service.running(), Channel(service.address) as channel:
+    async with (
+        service.running(),
+        Channel(service.address, credentials=credentials) as channel,
+    ):
         acts.channel = channel
         yield Probe(service, acts, channel)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from services.health.addresses import Address
 from services.health.discovery import Discovery, look_up
 from services.health.ports import Probe
 from services.health.prober import Prober
@@ -24,8 +25,8 @@ JOBS = Target(name="jobs", kind=Kind.SERVICE)
 class Fine(Probe):
     """Answers well, and knows whether it was closed."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: Address) -> None:
+        self.address = str(address)
         self.closed = False
 
     async def ask(self, request_id: str) -> str:
@@ -66,7 +67,7 @@ class Place:
             case found:
                 return found
 
-    def _probe_of(self, address: str) -> Probe:
+    def _probe_of(self, address: Address) -> Probe:
         probe = Fine(address)
         self.probes.append(probe)
         return probe

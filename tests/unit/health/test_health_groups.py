@@ -3,7 +3,6 @@
 import pytest
 from pydantic import ValidationError
 
-from services.health.details import is_loopback
 from services.health.settings import HealthSettings
 from shared.config import load_settings
 
@@ -74,19 +73,3 @@ class TestDetailsToken:
 
         assert "MAINSTAY_HEALTH_DETAILS_TOKEN" in complaint
         assert "hunter2" not in complaint
-
-    @pytest.mark.parametrize(
-        ("host", "trusted"),
-        [
-            ("127.0.0.1", True),
-            ("127.8.0.1", True),
-            ("::1", True),
-            ("localhost", True),
-            ("0.0.0.0", False),
-            ("10.0.0.7", False),
-            ("localhost.example.com", False),
-        ],
-    )
-    def test_is_not_needed_on_loopback_alone(self, host: str, trusted: bool) -> None:
-        """There, whoever asks is on this machine."""
-        assert trusted == is_loopback(host)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
+from cli.settings import SuiteSettings
 from services.cache.settings import CacheSettings
 from services.health.settings import HealthSettings
 from services.jobs.settings import JobsSettings
@@ -193,7 +194,120 @@ class TestHost:
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "", "*"])
     def test_anything_else_is_refused(self, host: str) -> None:
-        """As long as callers do not authenticate, they would all be let in."""
-        found = mistakes_of(CommonSettings, host=host)
+        """Of callers who do not authenticate all would be let in."""
+        said = complaints(host=host, plaintext=True)
 
-        assert "do not authenticate" in found["MAINSTAY_HOST"]
+        assert "do not authenticate" in said
+        assert "TLS" not in said
+
+    def test_of_a_network_takes_tls_or_a_word_for_it(self) -> None:
+        """Keys that are sent in the clear are everybody's."""
+        said = complaints(host="0.0.0.0", **JWT)
+
+        assert "MAINSTAY_HOST: would serve the network without TLS" in said
+        assert "do not authenticate" not in said
+
+    @pytest.mark.parametrize(
+        "safe", [{"plaintext": True}, {"tls_certificate": "c.pem", "tls_key": "k.pem"}]
+    )
+    def test_of_a_network_is_fine_for_those_who_say_who_they_are(
+        self, safe: dict[str, Any]
+    ) -> None:
+        """Over TLS, or over what somebody vouches for."""
+        assert CommonSettings(host="0.0.0.0", **JWT, **safe).host == "0.0.0.0"
+
+
+class TestAuthentication:
+    def test_is_off_by_default(self) -> None:
+        """For a developer's own machine."""
+        settings = CommonSettings()
+
+        assert (False, frozenset()) == (settings.authenticates, settings.auth_proofs)
+
+    def test_is_any_of_three_ways(self) -> None:
+        """All of them at once, too."""
+        settings = CommonSettings(
+            **JWT | {"auth": "api-key, jwt,mtls"},
+            postgres_url="postgresql://db",
+            auth_identities="identities.yaml",
+            tls_client_ca="ca.pem",
+            tls_certificate="c.pem",
+            tls_key="k.pem",
+        )
+
+        assert {"api-key", "jwt", "mtls"} == settings.auth_proofs
+
+    @pytest.mark.parametrize("auth", ["", "on", "api-key,off", "API-KEY", "jwt;mtls"])
+    def test_is_none_that_is_not_there(self, auth: str) -> None:
+        """The ways are named."""
+        assert "api-key, jwt, mtls" in complaints(auth=auth)
+
+    @pytest.mark.parametrize(
+        ("auth", "missing"),
+        [
+            ("api-key", ["MAINSTAY_POSTGRES_URL"]),
+            (
+                "jwt",
+                [
+                    "MAINSTAY_AUTH_JWT_ISSUER",
+                    "MAINSTAY_AUTH_JWT_AUDIENCE",
+                    "MAINSTAY_AUTH_JWT_JWKS",
+                ],
+            ),
+            ("mtls", ["MAINSTAY_AUTH_IDENTITIES", "MAINSTAY_TLS_CLIENT_CA"]),
+        ],
+    )
+    def test_tells_all_that_a_way_needs(self, auth: str, missing: list[str]) -> None:
+        """At once."""
+        said = complaints(auth=auth)
+
+        assert missing == re.findall(r"(MAINSTAY_\w+): is not set", said)
+
+    def test_by_keys_needs_no_database_of_those_who_bring_one(self) -> None:
+        """As `mainstay up` does."""
+        assert {"api-key"} == SuiteSettings(auth="api-key").auth_proofs
+
+    @pytest.mark.parametrize("algorithms", ["", "none", "HS256", "RS256,HS512"])
+    def test_takes_tokens_that_only_their_issuer_can_make(self, algorithms: str) -> None:
+        """No secret that both sides know, and no token without a signature."""
+        assert "MAINSTAY_AUTH_JWT_ALGORITHMS" in complaints(auth_jwt_algorithms=algorithms)
+
+    @pytest.mark.parametrize("key", ["short", "x" * 31, f"{'x' * 40},short", " , ", "ä" * 40])
+    def test_of_the_suite_itself_takes_a_long_secret(self, key: str) -> None:
+        """Each of several; none is printed."""
+        said = complaints(service_key=key)
+
+        assert "MAINSTAY_SERVICE_KEY" in said
+        assert key not in said
+
+    def test_of_the_suite_itself_may_change_its_secret(self) -> None:
+        """The first is sent, all are accepted."""
+        new, old = "n" * 32, "o" * 32
+
+        assert (new, old) == CommonSettings(service_key=f"{new}, {old}").service_keys
+
+
+class TestTls:
+    @pytest.mark.parametrize("alone", ["tls_certificate", "tls_key"])
+    def test_takes_both_files(self, alone: str) -> None:
+        """One without the other is a mistake."""
+        assert "MAINSTAY_TLS_KEY: goes with" in complaints(**{alone: "file.pem"})
+
+    def test_of_clients_needs_that_of_the_server(self) -> None:
+        """Certificates are shown over TLS only."""
+        assert "MAINSTAY_TLS_CLIENT_CA: clients" in complaints(tls_client_ca="ca.pem")
+
+
+JWT: dict[str, Any] = {
+    "auth": "jwt",
+    "auth_jwt_issuer": "https://issuer.example",
+    "auth_jwt_audience": "mainstay",
+    "auth_jwt_jwks": "jwks.json",
+}
+
+
+def complaints(**settings: Any) -> str:
+    """Return what is printed of settings that cannot be."""
+    with pytest.raises(ValidationError) as caught:
+        CommonSettings(**settings)
+    return describe_mistakes(caught.value)

@@ -1,6 +1,7 @@
 """Which errors Sentry is told of, read from the envelopes that a real HTTP ingest receives."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,9 +11,9 @@ import structlog
 
 from mainstay.cache.v1 import cache_service_pb2 as cache_pb
 from mainstay.context import RequestContext, request, use
+from mainstay.credentials import Credentials
 from mainstay.errors import ConfigurationError, InternalError, MainstayError, error_types
 from shared.config import CommonSettings
-from shared.rpc.call import Call, current_call, enter_call
 from shared.telemetry.report_rate import IN_ALL, PER_ERROR
 from shared.telemetry.sentry import configure_sentry
 from tests.integration.shared.conftest import ReadLog
@@ -34,6 +35,7 @@ from tests.integration.shared.reports.reporting import (
     reported,
 )
 from tests.integration.shared.sentry_ingest import Ingest
+from tests.integration.shared.tokens import Issuer
 
 
 class TestUnexpectedErrors:
@@ -77,18 +79,12 @@ class TestUnexpectedErrors:
         trace = event["contexts"]["trace"]
         assert seen["traceparent"].split("-")[1:3] == [trace["trace_id"], trace["span_id"]]
 
-    async def test_name_who_called(
-        self, probe: Probe, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_name_who_called(self, ingest: Ingest, tmp_path: Path) -> None:
         """By the principal's id and by nothing else; an anonymous caller has none."""
-
-        def fail() -> None:
-            known: Call = current_call()._replace(principal="svc-billing")
-            enter_call(known)
-            raise RuntimeError
-
-        acting(monkeypatch, fail)
-        await crash(probe)
+        issuer = Issuer(tmp_path)
+        who = Credentials(token=issuer.token("svc-billing"))
+        async with probe_service(credentials=who, **issuer.settings) as probe:
+            await crash(probe)
         (event,) = await reported(ingest)
 
         assert {"id": "svc-billing"} == event["user"]

@@ -24,57 +24,70 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from mainstay.auth.v1 import scope_pb2 as mainstay_dot_auth_dot_v1_dot_scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mainstay/health/v1/health_service.proto\x12\x12mainstay.health.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetReportRequest\"\xd1\x01\n\x11GetReportResponse\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12\x31\n\rsnapshot_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x19.mainstay.health.v1.Check\x12\x34\n\x0bmaintenance\x18\x04 \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\x14\n\x12WatchReportRequest\"L\n\x13WatchReportResponse\x12\x35\n\x06report\x18\x01 \x01(\x0b\x32%.mainstay.health.v1.GetReportResponse\"J\n\x11GetHistoryRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xf9\x01\n\x12GetHistoryResponse\x12\x0e\n\x06target\x18\x01 \x01(\t\x12+\n\x07uptimes\x18\x02 \x03(\x0b\x32\x1a.mainstay.health.v1.Uptime\x12\x35\n\x0c\x65rror_budget\x18\x03 \x01(\x0b\x32\x1f.mainstay.health.v1.ErrorBudget\x12/\n\tincidents\x18\x04 \x03(\x0b\x32\x1c.mainstay.health.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\x12%\n\x04\x64\x61ys\x18\x06 \x03(\x0b\x32\x17.mainstay.health.v1.Day\"a\n\x06Uptime\x12\'\n\x04span\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\x05ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63overage\x18\x03 \x01(\x01\x42\x08\n\x06_ratio\"\xb7\x01\n\x0b\x45rrorBudget\x12\x11\n\tobjective\x18\x01 \x01(\x01\x12\'\n\x04span\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x61llowed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04used\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fremaining_ratio\x18\x05 \x01(\x01\"\xf3\x01\n\x08Incident\x12\x13\n\x0bincident_id\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12.\n\x0bworst_state\x18\x03 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\"\x92\x01\n\x03\x44\x61y\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12+\n\x08\x64owntime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x42\x08\n\x06_ratio\" \n\x0e\x45xplainRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"\x92\x01\n\x0f\x45xplainResponse\x12(\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x19.mainstay.health.v1.Check\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12.\n\x0broot_causes\x18\x03 \x03(\x0b\x32\x19.mainstay.health.v1.Check\x12\x14\n\x0c\x62last_radius\x18\x04 \x03(\t\"\x8c\x01\n\x15SetMaintenanceRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12&\n\x04mode\x18\x02 \x01(\x0e\x32\x18.mainstay.health.v1.Mode\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\"N\n\x16SetMaintenanceResponse\x12\x34\n\x0bmaintenance\x18\x01 \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\x1e\n\x0cReadyRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"H\n\rReadyResponse\x12\x10\n\x08\x64\x65graded\x18\x01 \x01(\x08\x12\x14\n\x0c\x66\x61iling_open\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xc3\x03\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12\x10\n\x08\x63ritical\x18\x03 \x01(\x08\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12,\n\town_state\x18\x08 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12\x0f\n\x07\x62\x65\x63\x61use\x18\t \x03(\t\x12.\n\nstate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05needs\x18\x0b \x03(\t\x12\x0c\n\x04uses\x18\x0c \x03(\t\x12-\n\x08replicas\x18\r \x03(\x0b\x32\x1b.mainstay.health.v1.Replica\x12\x34\n\x0bmaintenance\x18\x0e \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\xf8\x01\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\ncheck_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x34\n\x0bmaintenance\x18\x07 \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\xa3\x01\n\x0bMaintenance\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.mainstay.health.v1.Mode\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t*Q\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_NONE\x10\x01\x12\x0e\n\nMODE_DRAIN\x10\x02\x12\x14\n\x10MODE_MAINTENANCE\x10\x03*\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_HEALTHY\x10\x01\x12\x12\n\x0eSTATE_DEGRADED\x10\x02\x12\x13\n\x0fSTATE_UNHEALTHY\x10\x03\x12\x11\n\rSTATE_UNKNOWN\x10\x04\x12\x15\n\x11STATE_MAINTENANCE\x10\x05\x32\xb3\x04\n\rHealthService\x12X\n\tGetReport\x12$.mainstay.health.v1.GetReportRequest\x1a%.mainstay.health.v1.GetReportResponse\x12`\n\x0bWatchReport\x12&.mainstay.health.v1.WatchReportRequest\x1a\'.mainstay.health.v1.WatchReportResponse0\x01\x12[\n\nGetHistory\x12%.mainstay.health.v1.GetHistoryRequest\x1a&.mainstay.health.v1.GetHistoryResponse\x12R\n\x07\x45xplain\x12\".mainstay.health.v1.ExplainRequest\x1a#.mainstay.health.v1.ExplainResponse\x12g\n\x0eSetMaintenance\x12).mainstay.health.v1.SetMaintenanceRequest\x1a*.mainstay.health.v1.SetMaintenanceResponse\x12L\n\x05Ready\x12 .mainstay.health.v1.ReadyRequest\x1a!.mainstay.health.v1.ReadyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mainstay/health/v1/health_service.proto\x12\x12mainstay.health.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmainstay/auth/v1/scope.proto\"\x12\n\x10GetReportRequest\"\xd1\x01\n\x11GetReportResponse\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12\x31\n\rsnapshot_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x19.mainstay.health.v1.Check\x12\x34\n\x0bmaintenance\x18\x04 \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\x14\n\x12WatchReportRequest\"L\n\x13WatchReportResponse\x12\x35\n\x06report\x18\x01 \x01(\x0b\x32%.mainstay.health.v1.GetReportResponse\"J\n\x11GetHistoryRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xf9\x01\n\x12GetHistoryResponse\x12\x0e\n\x06target\x18\x01 \x01(\t\x12+\n\x07uptimes\x18\x02 \x03(\x0b\x32\x1a.mainstay.health.v1.Uptime\x12\x35\n\x0c\x65rror_budget\x18\x03 \x01(\x0b\x32\x1f.mainstay.health.v1.ErrorBudget\x12/\n\tincidents\x18\x04 \x03(\x0b\x32\x1c.mainstay.health.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\x12%\n\x04\x64\x61ys\x18\x06 \x03(\x0b\x32\x17.mainstay.health.v1.Day\"a\n\x06Uptime\x12\'\n\x04span\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\x05ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63overage\x18\x03 \x01(\x01\x42\x08\n\x06_ratio\"\xb7\x01\n\x0b\x45rrorBudget\x12\x11\n\tobjective\x18\x01 \x01(\x01\x12\'\n\x04span\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x61llowed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04used\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fremaining_ratio\x18\x05 \x01(\x01\"\xf3\x01\n\x08Incident\x12\x13\n\x0bincident_id\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12.\n\x0bworst_state\x18\x03 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\"\x92\x01\n\x03\x44\x61y\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12+\n\x08\x64owntime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\x42\x08\n\x06_ratio\" \n\x0e\x45xplainRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"\x92\x01\n\x0f\x45xplainResponse\x12(\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x19.mainstay.health.v1.Check\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12.\n\x0broot_causes\x18\x03 \x03(\x0b\x32\x19.mainstay.health.v1.Check\x12\x14\n\x0c\x62last_radius\x18\x04 \x03(\t\"\x8c\x01\n\x15SetMaintenanceRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12&\n\x04mode\x18\x02 \x01(\x0e\x32\x18.mainstay.health.v1.Mode\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\"N\n\x16SetMaintenanceResponse\x12\x34\n\x0bmaintenance\x18\x01 \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\x1e\n\x0cReadyRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"H\n\rReadyResponse\x12\x10\n\x08\x64\x65graded\x18\x01 \x01(\x08\x12\x14\n\x0c\x66\x61iling_open\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xc3\x03\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12\x10\n\x08\x63ritical\x18\x03 \x01(\x08\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\ncheck_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12,\n\town_state\x18\x08 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12\x0f\n\x07\x62\x65\x63\x61use\x18\t \x03(\t\x12.\n\nstate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05needs\x18\x0b \x03(\t\x12\x0c\n\x04uses\x18\x0c \x03(\t\x12-\n\x08replicas\x18\r \x03(\x0b\x32\x1b.mainstay.health.v1.Replica\x12\x34\n\x0bmaintenance\x18\x0e \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\xf8\x01\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.mainstay.health.v1.State\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\ncheck_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x34\n\x0bmaintenance\x18\x07 \x01(\x0b\x32\x1f.mainstay.health.v1.Maintenance\"\xa3\x01\n\x0bMaintenance\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.mainstay.health.v1.Mode\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t*Q\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_NONE\x10\x01\x12\x0e\n\nMODE_DRAIN\x10\x02\x12\x14\n\x10MODE_MAINTENANCE\x10\x03*\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_HEALTHY\x10\x01\x12\x12\n\x0eSTATE_DEGRADED\x10\x02\x12\x13\n\x0fSTATE_UNHEALTHY\x10\x03\x12\x11\n\rSTATE_UNKNOWN\x10\x04\x12\x15\n\x11STATE_MAINTENANCE\x10\x05\x32\x93\x05\n\rHealthService\x12i\n\tGetReport\x12$.mainstay.health.v1.GetReportRequest\x1a%.mainstay.health.v1.GetReportResponse\"\x0f\xba\xfb\x18\x0bhealth:read\x12q\n\x0bWatchReport\x12&.mainstay.health.v1.WatchReportRequest\x1a\'.mainstay.health.v1.WatchReportResponse\"\x0f\xba\xfb\x18\x0bhealth:read0\x01\x12l\n\nGetHistory\x12%.mainstay.health.v1.GetHistoryRequest\x1a&.mainstay.health.v1.GetHistoryResponse\"\x0f\xba\xfb\x18\x0bhealth:read\x12\x63\n\x07\x45xplain\x12\".mainstay.health.v1.ExplainRequest\x1a#.mainstay.health.v1.ExplainResponse\"\x0f\xba\xfb\x18\x0bhealth:read\x12y\n\x0eSetMaintenance\x12).mainstay.health.v1.SetMaintenanceRequest\x1a*.mainstay.health.v1.SetMaintenanceResponse\"\x10\xba\xfb\x18\x0chealth:admin\x12V\n\x05Ready\x12 .mainstay.health.v1.ReadyRequest\x1a!.mainstay.health.v1.ReadyResponse\"\x08\xba\xfb\x18\x04openb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mainstay.health.v1.health_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODE']._serialized_start=2851
-  _globals['_MODE']._serialized_end=2932
-  _globals['_STATE']._serialized_start=2935
-  _globals['_STATE']._serialized_end=3067
-  _globals['_GETREPORTREQUEST']._serialized_start=128
-  _globals['_GETREPORTREQUEST']._serialized_end=146
-  _globals['_GETREPORTRESPONSE']._serialized_start=149
-  _globals['_GETREPORTRESPONSE']._serialized_end=358
-  _globals['_WATCHREPORTREQUEST']._serialized_start=360
-  _globals['_WATCHREPORTREQUEST']._serialized_end=380
-  _globals['_WATCHREPORTRESPONSE']._serialized_start=382
-  _globals['_WATCHREPORTRESPONSE']._serialized_end=458
-  _globals['_GETHISTORYREQUEST']._serialized_start=460
-  _globals['_GETHISTORYREQUEST']._serialized_end=534
-  _globals['_GETHISTORYRESPONSE']._serialized_start=537
-  _globals['_GETHISTORYRESPONSE']._serialized_end=786
-  _globals['_UPTIME']._serialized_start=788
-  _globals['_UPTIME']._serialized_end=885
-  _globals['_ERRORBUDGET']._serialized_start=888
-  _globals['_ERRORBUDGET']._serialized_end=1071
-  _globals['_INCIDENT']._serialized_start=1074
-  _globals['_INCIDENT']._serialized_end=1317
-  _globals['_DAY']._serialized_start=1320
-  _globals['_DAY']._serialized_end=1466
-  _globals['_EXPLAINREQUEST']._serialized_start=1468
-  _globals['_EXPLAINREQUEST']._serialized_end=1500
-  _globals['_EXPLAINRESPONSE']._serialized_start=1503
-  _globals['_EXPLAINRESPONSE']._serialized_end=1649
-  _globals['_SETMAINTENANCEREQUEST']._serialized_start=1652
-  _globals['_SETMAINTENANCEREQUEST']._serialized_end=1792
-  _globals['_SETMAINTENANCERESPONSE']._serialized_start=1794
-  _globals['_SETMAINTENANCERESPONSE']._serialized_end=1872
-  _globals['_READYREQUEST']._serialized_start=1874
-  _globals['_READYREQUEST']._serialized_end=1904
-  _globals['_READYRESPONSE']._serialized_start=1906
-  _globals['_READYRESPONSE']._serialized_end=1978
-  _globals['_CHECK']._serialized_start=1981
-  _globals['_CHECK']._serialized_end=2432
-  _globals['_REPLICA']._serialized_start=2435
-  _globals['_REPLICA']._serialized_end=2683
-  _globals['_MAINTENANCE']._serialized_start=2686
-  _globals['_MAINTENANCE']._serialized_end=2849
-  _globals['_HEALTHSERVICE']._serialized_start=3070
-  _globals['_HEALTHSERVICE']._serialized_end=3633
+  _globals['_HEALTHSERVICE'].methods_by_name['GetReport']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['GetReport']._serialized_options = b'\272\373\030\013health:read'
+  _globals['_HEALTHSERVICE'].methods_by_name['WatchReport']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['WatchReport']._serialized_options = b'\272\373\030\013health:read'
+  _globals['_HEALTHSERVICE'].methods_by_name['GetHistory']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['GetHistory']._serialized_options = b'\272\373\030\013health:read'
+  _globals['_HEALTHSERVICE'].methods_by_name['Explain']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['Explain']._serialized_options = b'\272\373\030\013health:read'
+  _globals['_HEALTHSERVICE'].methods_by_name['SetMaintenance']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['SetMaintenance']._serialized_options = b'\272\373\030\014health:admin'
+  _globals['_HEALTHSERVICE'].methods_by_name['Ready']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['Ready']._serialized_options = b'\272\373\030\004open'
+  _globals['_MODE']._serialized_start=2881
+  _globals['_MODE']._serialized_end=2962
+  _globals['_STATE']._serialized_start=2965
+  _globals['_STATE']._serialized_end=3097
+  _globals['_GETREPORTREQUEST']._serialized_start=158
+  _globals['_GETREPORTREQUEST']._serialized_end=176
+  _globals['_GETREPORTRESPONSE']._serialized_start=179
+  _globals['_GETREPORTRESPONSE']._serialized_end=388
+  _globals['_WATCHREPORTREQUEST']._serialized_start=390
+  _globals['_WATCHREPORTREQUEST']._serialized_end=410
+  _globals['_WATCHREPORTRESPONSE']._serialized_start=412
+  _globals['_WATCHREPORTRESPONSE']._serialized_end=488
+  _globals['_GETHISTORYREQUEST']._serialized_start=490
+  _globals['_GETHISTORYREQUEST']._serialized_end=564
+  _globals['_GETHISTORYRESPONSE']._serialized_start=567
+  _globals['_GETHISTORYRESPONSE']._serialized_end=816
+  _globals['_UPTIME']._serialized_start=818
+  _globals['_UPTIME']._serialized_end=915
+  _globals['_ERRORBUDGET']._serialized_start=918
+  _globals['_ERRORBUDGET']._serialized_end=1101
+  _globals['_INCIDENT']._serialized_start=1104
+  _globals['_INCIDENT']._serialized_end=1347
+  _globals['_DAY']._serialized_start=1350
+  _globals['_DAY']._serialized_end=1496
+  _globals['_EXPLAINREQUEST']._serialized_start=1498
+  _globals['_EXPLAINREQUEST']._serialized_end=1530
+  _globals['_EXPLAINRESPONSE']._serialized_start=1533
+  _globals['_EXPLAINRESPONSE']._serialized_end=1679
+  _globals['_SETMAINTENANCEREQUEST']._serialized_start=1682
+  _globals['_SETMAINTENANCEREQUEST']._serialized_end=1822
+  _globals['_SETMAINTENANCERESPONSE']._serialized_start=1824
+  _globals['_SETMAINTENANCERESPONSE']._serialized_end=1902
+  _globals['_READYREQUEST']._serialized_start=1904
+  _globals['_READYREQUEST']._serialized_end=1934
+  _globals['_READYRESPONSE']._serialized_start=1936
+  _globals['_READYRESPONSE']._serialized_end=2008
+  _globals['_CHECK']._serialized_start=2011
+  _globals['_CHECK']._serialized_end=2462
+  _globals['_REPLICA']._serialized_start=2465
+  _globals['_REPLICA']._serialized_end=2713
+  _globals['_MAINTENANCE']._serialized_start=2716
+  _globals['_MAINTENANCE']._serialized_end=2879
+  _globals['_HEALTHSERVICE']._serialized_start=3100
+  _globals['_HEALTHSERVICE']._serialized_end=3759
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,1 @@
+"""`mainstay keys`: API keys, in the database."""

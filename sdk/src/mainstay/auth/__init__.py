@@ -1,0 +1,1 @@
+"""The scopes of methods, on the wire."""

@@ -1,0 +1,1 @@
+"""Generated from protos/mainstay/auth/v1; changed by `make gen` alone."""
