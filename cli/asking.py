@@ -10,10 +10,12 @@ from typing import NoReturn, TypeVar
 import typer
 
 from cli.arguments import UsageError
+from cli.credentials import API_KEY, credentials_to
 from cli.run_directory import RunDirectory
 from mainstay.channel import Channel
 from mainstay.client import DEFAULT_ADDRESSES
-from mainstay.errors import MainstayError, UnavailableError, ValidationError
+from mainstay.errors import AuthenticationError, MainstayError, UnavailableError, ValidationError
+from mainstay.handshakes import TLS_FAILED
 
 FAILED = 1
 MISUSED = 2
@@ -56,7 +58,8 @@ def ask(
     address = given or DEFAULT_ADDRESSES[service.name]
 
     async def connected() -> T:
-        async with Channel(address, tenant=tenant) as channel:
+        credentials = credentials_to(address)
+        async with Channel(address, tenant=tenant, credentials=credentials) as channel:
             return await call(channel)
 
     try:
@@ -79,6 +82,13 @@ def _mistakes(error: ValidationError) -> str:
 
 def _what_failed(error: MainstayError, service: Service, address: str) -> str:
     """Return what a service said, or where it is not, for then it said nothing."""
+    if isinstance(error, AuthenticationError):
+        return f"{error.message}; {API_KEY} says by which key this command line is known"
+    if error.reason == TLS_FAILED:
+        return (
+            f"{service.called} at {address} {service.answers} not agree on TLS: {error.message}; "
+            "MAINSTAY_TLS_CA names the CAs that are trusted here"
+        )
     if error.reason != UnavailableError.default_reason:
         return error.message
     cause = error.message.rpartition(": ")[2].rstrip("])")

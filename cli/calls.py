@@ -1,12 +1,14 @@
 """Calls to paste into a terminal, for a suite that runs."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.credentials import API_KEY, http_scheme, speaks_tls
 from cli.layout import Layout
 from cli.paths import shown
 
@@ -47,21 +49,35 @@ EXAMPLES = (
 
 def calls_to_paste(layout: Layout) -> Iterator[str]:
     """Yield each example for `grpcurl`, then for `buf curl`, then for `curl`."""
+    over_tls, scheme = speaks_tls(), http_scheme()
     yield "Calls to paste, with grpcurl:"
     for call in EXAMPLES:
-        address = layout.service(call.service).address
-        yield f"  grpcurl -plaintext -d '{json.dumps(call.request)}' {address} {call.method}"
+        address, request = layout.service(call.service).address, json.dumps(call.request)
+        flags = _flags("-") if over_tls else f"-plaintext {_flags('-')}"
+        yield f"  grpcurl {flags}-d '{request}' {address} {call.method}"
     yield f"or with buf{_place_of_buf()}:"
     for call in EXAMPLES:
-        address = layout.service(call.service).address
-        yield (
-            f"  buf curl --http2-prior-knowledge --protocol grpc -d '{json.dumps(call.request)}' "
-            f"http://{address}/{call.method}"
-        )
+        address, request = layout.service(call.service).address, json.dumps(call.request)
+        flags = _flags("--") if over_tls else f"--http2-prior-knowledge {_flags('--')}"
+        url = f"{'https' if over_tls else 'http'}://{address}/{call.method}"
+        yield f"  buf curl {flags}--protocol grpc -d '{request}' {url}"
     yield "and over HTTP:"
-    yield f"  curl http://{layout.http_address}/health"
+    yield f"  curl {_flags('--')}{scheme}://{layout.http_address}/health"
     yield "and on each operations port, here that of cache:"
-    yield f"  curl http://{layout.service('cache').ops_address}/metrics"
+    yield f"  curl {_flags('--')}{scheme}://{layout.service('cache').ops_address}/metrics"
+
+
+def _flags(dashes: str) -> str:
+    """Return what a tool needs to prove itself and to know the service, by name: no secrets."""
+    files = {
+        "cacert": "MAINSTAY_TLS_CA",
+        "cert": "MAINSTAY_TLS_CLIENT_CERTIFICATE",
+        "key": "MAINSTAY_TLS_CLIENT_KEY",
+    }
+    given = [f'{dashes}{flag} "${name}" ' for flag, name in files.items() if os.environ.get(name)]
+    if os.environ.get(API_KEY):
+        given.append(f'-H "authorization: Bearer ${API_KEY}" ')
+    return "".join(given)
 
 
 def _place_of_buf() -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from pydantic import SecretStr
 
+from cli.credentials import credentials_to, http_authorization, https_context
 from cli.layout import Layout, ServiceAddress
 from cli.probe import HTTP_OK, ProbeError, http_get
 from cli.readiness import why_not_ready
@@ -145,7 +146,7 @@ def _seen_by_health(store: _Store, report: str) -> Connection:
     """Believe health, which knows the address: it holds a password, so nobody writes it down."""
 
     async def ask() -> None:
-        _, body = await http_get(report, "/health", seconds=LONGEST_WAIT)
+        _, body = await _get_report(report)
         try:
             state = json.loads(body)["checks"][store.component]["status"]
         except (ValueError, KeyError, TypeError):
@@ -190,7 +191,10 @@ async def _ask_postgres(url: str) -> None:
 
 def _grpc(service: ServiceAddress) -> Connection:
     async def ask() -> None:
-        async with Channel(service.address, timeout=LONGEST_WAIT) as channel:
+        credentials = credentials_to(service.address)
+        async with Channel(
+            service.address, timeout=LONGEST_WAIT, credentials=credentials
+        ) as channel:
             stub = health_pb2_grpc.HealthStub(channel.raw)
             answer = await channel.unary(stub.Check, health_pb2.HealthCheckRequest())
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
@@ -212,9 +216,19 @@ def _operations(service: ServiceAddress) -> Connection:
     )
 
 
+async def _get_report(address: str) -> tuple[int, bytes]:
+    return await http_get(
+        address,
+        "/health",
+        seconds=LONGEST_WAIT,
+        tls=https_context(),
+        authorization=http_authorization(address),
+    )
+
+
 def _report(address: str) -> Connection:
     async def ask() -> None:
-        status, _ = await http_get(address, "/health", seconds=LONGEST_WAIT)
+        status, _ = await _get_report(address)
         if status != HTTP_OK:
             raise ProbeError(f"unhealthy (HTTP {status}); it says which part")
 

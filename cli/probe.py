@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 
 HTTP_OK = 200
 
@@ -17,26 +18,41 @@ class ProbeError(Exception):
         self.permanent = permanent
 
 
-async def http_get(address: str, path: str, *, seconds: float = 2.0) -> tuple[int, bytes]:
-    """GET over plain HTTP/1.1; returns the status and the body. Raises ProbeError."""
-    host, _, port = address.rpartition(":")
+async def http_get(
+    address: str,
+    path: str,
+    *,
+    seconds: float = 2.0,
+    tls: ssl.SSLContext | None = None,
+    authorization: str | None = None,
+) -> tuple[int, bytes]:
+    """GET over HTTP/1.1, with TLS if told how; returns the status and the body.
+
+    Raises ProbeError.
+    """
+    bracketed, _, port = address.rpartition(":")
+    host = bracketed.strip("[]")
+    head = [f"GET {path} HTTP/1.1", f"Host: {address}", "Connection: close"]
+    if authorization:
+        head.append(f"Authorization: {authorization}")
     try:
         async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_connection(host, int(port))
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
             try:
-                writer.write(
-                    f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
-                )
+                writer.write("\r\n".join([*head, "", ""]).encode())
                 response = await reader.read()
             finally:
                 writer.close()
     except TimeoutError:
         raise ProbeError(f"no answer within {seconds:g} s") from None
+    except ssl.SSLError as exc:
+        why = exc.verify_message if isinstance(exc, ssl.SSLCertVerificationError) else exc.reason
+        raise ProbeError(f"no TLS: {why}") from exc
     except OSError as exc:
         # asyncio puts the address into the text, where there is a number for the reason.
         raise ProbeError(os.strerror(exc.errno) if exc.errno else str(exc)) from exc
-    head, _, body = response.partition(b"\r\n\r\n")
+    answered, _, body = response.partition(b"\r\n\r\n")
     try:
-        return int(head.split(b" ", 2)[1]), body
+        return int(answered.split(b" ", 2)[1]), body
     except (IndexError, ValueError):
         raise ProbeError("the answer is not HTTP") from None

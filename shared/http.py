@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import math
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,12 +14,16 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mainstay.errors import ConfigurationError
+from shared.tls import ServerTls
 
 START_TIMEOUT = 10.0
 TICK = 1.0
 MAX_CONNECTIONS = 500
 HEAD_TIMEOUT = 10.0
 """Longest wait for the head of a request, in seconds."""
+
+HANDSHAKE_TIMEOUT = 5.0
+"""Longest wait for TLS to come about, and at the end for the client to agree, in seconds."""
 
 TAKE_TIMEOUT = 30.0
 """Longest wait for a client to take what it was answered, in seconds."""
@@ -67,6 +73,7 @@ class _Connection(HttpToolsProtocol):
         self._unanswered = 0
         self._answering: RequestResponseCycle | None = None
         self._untaken: asyncio.TimerHandle | None = None
+        self._certificates = _certificates_of(transport)
         self._patience: asyncio.TimerHandle | None = self._lose_patience_later()
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
@@ -85,6 +92,12 @@ class _Connection(HttpToolsProtocol):
             self._patience = None
         elif self._patience is None:
             self._patience = self._lose_patience_later()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._certificates:
+            # As the TLS extension of ASGI has it.
+            self.scope["extensions"] = {"tls": {"client_cert_chain": self._certificates}}
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop(self._patience)
@@ -139,12 +152,41 @@ class _Connection(HttpToolsProtocol):
         self.connections.discard(goes)
 
 
+def _certificates_of(transport: asyncio.Transport) -> list[str]:
+    """Return the certificate that the client has shown and that was checked, as PEM."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    shown = tls.getpeercert(binary_form=True) if tls is not None else None
+    return [ssl.DER_cert_to_PEM_cert(shown)] if shown else []
+
+
 class _Server(uvicorn.Server):
     """Leaves the signals to the service, which stops this server in its turn."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ServerTls | None) -> None:
         super().__init__(config)
+        self._tls = tls
         self.closing = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; uvicorn's own way waits a minute for handshakes, and exits when it cannot."""
+        del sockets
+        context = self._tls.http_context() if self._tls else None
+        patience = HANDSHAKE_TIMEOUT if context else None
+        listening = await asyncio.get_running_loop().create_server(
+            self._accept,
+            self.config.host,
+            self.config.port,
+            ssl=context,
+            backlog=self.config.backlog,
+            ssl_handshake_timeout=patience,
+            ssl_shutdown_timeout=patience,
+        )
+        self.servers = [listening]
+        self.started = True
+
+    def _accept(self) -> _Connection:
+        state, of_app = self.server_state, self.lifespan.state
+        return _Connection(config=self.config, server_state=state, app_state=of_app)
 
     async def main_loop(self) -> None:
         """Keep the date header fresh until `closing`, instead of polling ten times a second."""
@@ -162,7 +204,14 @@ class HttpServer:
     """A resource: serves an ASGI application between `start` and `close`."""
 
     def __init__(
-        self, name: str, app: ASGIApp, host: str, port: int, *, setting: str = "the setting"
+        self,
+        name: str,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        setting: str = "the setting",
+        tls: ServerTls | None = None,
     ) -> None:
         self.name = name
         self._setting = setting
@@ -182,7 +231,7 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             ws="none",
         )
-        self._server = _Server(config)
+        self._server = _Server(config, tls)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -200,8 +249,7 @@ class HttpServer:
     async def _serve(self) -> None:
         try:
             await self._server.serve()
-        except SystemExit as error:
-            # uvicorn logs why and exits when it cannot bind; only this server should end.
+        except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {self._host}:{self.port} for {self.name}, which is in use or "
                 f"not ours; free it or set {self._setting}"

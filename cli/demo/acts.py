@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from cli.credentials import https_context
 from cli.demo.evidence import until
 from cli.demo.stage import Stage
 from cli.probe import HTTP_OK, http_get
@@ -168,7 +169,7 @@ async def healthy(scene: Scene, http_address: str) -> None:
         f"the suite is {report.state}: {checks}",
         holds=report.state is State.HEALTHY and {check.name for check in report.checks} >= TARGETS,
     )
-    status, body = await http_get(http_address, "/health")
+    status, body = await http_get(http_address, "/health", tls=https_context())
     document = json.loads(body) if status == HTTP_OK else {}
     scene.stage.claim(
         f"GET /health: {status} {document.get('status', '')}",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cli.credentials import credentials_to
 from cli.demo import acts
 from cli.demo.crash import survives
 from cli.demo.crew import Crew
@@ -55,6 +56,8 @@ def _own_suite(data_dir: Path, settings: SuiteSettings) -> Suite:
         return {
             "MAINSTAY_TRACE_FILE": str(_traces(suite.directory) / f"{name}.jsonl"),
             "MAINSTAY_TRACE_SAMPLE_RATIO": "1",
+            # It begins with nothing, so with no keys: it shows what callers do, on loopback.
+            "MAINSTAY_AUTH": "off",
             "MAINSTAY_LOG_FORMAT": "json",
             "MAINSTAY_LOG_LEVEL": "info",
             # Nobody wants to watch until a dead worker is given up, or until health is sure.
@@ -118,6 +121,7 @@ async def _tell(scene: acts.Scene, crew: Crew, suite: Suite) -> None:
 
 def _clients(layout: Layout) -> Mainstay:
     return Mainstay(
+        credentials=credentials_to(layout.host),
         cache=layout.service("cache").address,
         ratelimit=layout.service("ratelimit").address,
         jobs=layout.service("jobs").address,

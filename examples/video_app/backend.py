@@ -10,6 +10,7 @@ import math
 import sys
 from dataclasses import dataclass, field
 
+from examples.video_app.credentials import credentials_of_environment
 from examples.video_app.jobs.emails import BOUNCED
 from examples.video_app.tracing import configure_tracing
 from mainstay import Mainstay, context
@@ -169,7 +170,9 @@ async def main(video_id: str) -> int:
         duration_seconds=94.0,
         title="How bridges stand",
     )
-    async with Mainstay.from_environment(tenant="demo") as mainstay:
+    async with Mainstay.from_environment(
+        tenant="demo", credentials=credentials_of_environment()
+    ) as mainstay:
         with context.request() as request:
             print(f"request id {request.request_id}")
             try:

@@ -7,6 +7,7 @@ import asyncio
 import os
 
 from examples.video_app.catalogue import CachedCatalogue
+from examples.video_app.credentials import credentials_of_environment
 from examples.video_app.fakes.ai import FakeModel
 from examples.video_app.fakes.mail import FakeRelay
 from examples.video_app.fakes.media import FakeMedia
@@ -22,13 +23,17 @@ from examples.video_app.jobs import (
 )
 from examples.video_app.logs import configure_logs
 from examples.video_app.tracing import configure_tracing
-from mainstay import Mainstay, Worker
+from mainstay import Credentials, Mainstay, Worker
 from mainstay.client import DEFAULT_ADDRESSES
 
 
-def build_worker(mainstay: Mainstay, jobs_address: str, pace: Pace) -> Worker:
+def build_worker(
+    mainstay: Mainstay, jobs_address: str, pace: Pace, credentials: Credentials | None = None
+) -> Worker:
     """Return a worker for the jobs of every tenant; its steps use the other services."""
-    worker = Worker(jobs_address, name="video-worker", tenant="*", concurrency=20)
+    worker = Worker(
+        jobs_address, name="video-worker", tenant="*", concurrency=20, credentials=credentials
+    )
     media, warehouse = FakeMedia(pace), FakeWarehouse(pace)
     videos.register(worker, media, CachedCatalogue(mainstay))
     quizzes.register(worker, quizzes.QuizWriter(FakeModel(pace), mainstay.ratelimit))
@@ -42,8 +47,10 @@ def build_worker(mainstay: Mainstay, jobs_address: str, pace: Pace) -> Worker:
 async def main() -> None:
     """Work until SIGTERM or Ctrl-C."""
     jobs_address = os.environ.get("MAINSTAY_JOBS_ADDRESS", DEFAULT_ADDRESSES["jobs"])
-    async with Mainstay.from_environment() as mainstay:
-        await build_worker(mainstay, jobs_address, Pace.from_environment()).run_until_signal()
+    credentials = credentials_of_environment()
+    async with Mainstay.from_environment(credentials=credentials) as mainstay:
+        worker = build_worker(mainstay, jobs_address, Pace.from_environment(), credentials)
+        await worker.run_until_signal()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where the replicas of a service are, as configured: `10.0.0.7:50051,cache.internal:50051`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 MAX_REPLICAS = 256
@@ -12,10 +12,18 @@ _LAST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """A host, which may be a name for many, and a port."""
+    """A host, which may be a name for many, and a port.
+
+    Attributes:
+        host: A name, or an address of the network.
+        port: From 1 to 65,535.
+        found_by: The name that this was found behind; empty for one that was given as it is.
+
+    """
 
     host: str
     port: int
+    found_by: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

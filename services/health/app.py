@@ -31,7 +31,12 @@ from services.health.settings import HealthSettings
 from services.health.snapshot import Snapshot
 from services.health.state import Damping
 from services.health.target import SUITE
-from services.health.targets import build_targets, services_of
+from services.health.targets import (
+    build_targets,
+    credentials_for,
+    services_of,
+    under_its_name,
+)
 from services.health.verdicts import Verdicts
 from services.health.webhook_options import parse_secrets, parse_urls
 from services.health.webhooks import Webhooks
@@ -151,7 +156,7 @@ def _serve_pollers(
     past: Past,
 ) -> HttpServer:
     instance = _instance(service, prober)
-    details = details_for(settings.health_details_token, host=settings.host)
+    details = details_for(settings.health_details_token, service.http_gate)
     desk = Desk(
         report=verdicts.report,
         verdict=verdicts.of,
@@ -176,6 +181,7 @@ def _serve_pollers(
         settings.host,
         own_port(settings.health_http_port),
         setting="MAINSTAY_HEALTH_HTTP_PORT",
+        tls=service.http_tls,
     )
     service.use(http)
     if settings.health_agent_port is not None:
@@ -185,10 +191,15 @@ def _serve_pollers(
 
 
 def _probe(service: Service, settings: HealthSettings, prober: Prober, changes: Changes) -> None:
+    credentials = credentials_for(settings)
     discovery = Discovery(
         prober,
         services_of(settings),
-        lambda address: GrpcProbe(address, timeout=settings.health_probe_timeout),
+        lambda address: GrpcProbe(
+            str(address),
+            timeout=settings.health_probe_timeout,
+            credentials=under_its_name(credentials, address),
+        ),
         interval=settings.health_resolve_interval,
     )
     service.use(discovery)

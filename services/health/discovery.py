@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -93,7 +93,7 @@ class Discovery:
         self,
         prober: Prober,
         services: Mapping[str, str],
-        probe_of: Callable[[str], Probe],
+        probe_of: Callable[[Address], Probe],
         *,
         interval: float,
         resolve: Resolve | None = None,
@@ -168,14 +168,18 @@ class Discovery:
 
     def _all_behind(self, service: str, configured: Iterable[Address]) -> list[Address]:
         found = {
-            Address(host, each.port)
+            place
             for each in configured
-            for host in (self._names[each.host].hosts if each.is_name else (each.host,))
+            for place in (self._behind(each) if each.is_name else (each,))
         }
         probed = sorted(found)[:MAX_REPLICAS]
         if len(found) > MAX_REPLICAS and probed != self._found.get(service):
             log.warning("replicas_not_probed", service=service, count=len(found) - MAX_REPLICAS)
         return probed
+
+    def _behind(self, name: Address) -> Iterator[Address]:
+        for host in self._names[name.host].hosts:
+            yield Address(host, name.port, found_by=name.host)
 
     async def _tell(self, service: str, addresses: list[Address]) -> None:
         if addresses == self._found.get(service):
@@ -184,5 +188,5 @@ class Discovery:
         log.info("replicas_found", service=service, replicas=[str(each) for each in addresses])
         await self._prober.replace_replicas(
             service,
-            {replica(service, str(each)): self._probe_of(str(each)) for each in addresses},
+            {replica(service, str(each)): self._probe_of(each) for each in addresses},
         )

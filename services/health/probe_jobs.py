@@ -7,11 +7,12 @@ from itertools import cycle
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from mainstay.credentials import NO_CREDENTIALS, Credentials
 from mainstay.jobs.v1 import job_service_pb2 as pb
 from mainstay.jobs.v1 import job_service_pb2_grpc as pb_grpc
 from services.health.ports import ProbeError
 from services.health.probe_connected import ConnectedProbe
-from services.health.probe_grpc import failure_of, open_channel
+from services.health.probe_grpc import failure_of, metadata_of, open_channel
 from shared.rpc.call import ALL_TENANTS
 
 TRUSTED = 75.0
@@ -26,17 +27,24 @@ class DepthProbe(ConnectedProbe[grpc.aio.Channel]):
     Each measures the same queues.
     """
 
-    def __init__(self, addresses: Sequence[str], *, timeout: float) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        timeout: float,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         super().__init__()
         self._addresses = cycle(addresses)
         self._timeout = timeout
+        self._credentials = credentials
 
     async def _connect(self) -> grpc.aio.Channel:
-        return open_channel(next(self._addresses), timeout=self._timeout)
+        return open_channel(next(self._addresses), self._credentials, timeout=self._timeout)
 
     async def _question(self, connection: grpc.aio.Channel, request_id: str) -> str:
         stub = pb_grpc.JobServiceStub(connection)
-        metadata = (("x-request-id", request_id), _TENANT)
+        metadata = (*metadata_of(request_id, self._credentials), _TENANT)
         try:
             depth = await stub.GetDepth(pb.GetDepthRequest(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
@@ -56,8 +64,15 @@ class DepthProbe(ConnectedProbe[grpc.aio.Channel]):
 class QueueProbe(DepthProbe):
     """Compares how long the longest waiting job has waited with a bound, in seconds."""
 
-    def __init__(self, addresses: Sequence[str], *, timeout: float, max_age: float) -> None:
-        super().__init__(addresses, timeout=timeout)
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        timeout: float,
+        max_age: float,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
+        super().__init__(addresses, timeout=timeout, credentials=credentials)
         self._max_age = max_age
 
     def _judge(self, depth: pb.GetDepthResponse) -> str:
@@ -73,8 +88,15 @@ class QueueProbe(DepthProbe):
 class WorkersProbe(DepthProbe):
     """Compares the number of connected workers with a bound."""
 
-    def __init__(self, addresses: Sequence[str], *, timeout: float, least: int) -> None:
-        super().__init__(addresses, timeout=timeout)
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        timeout: float,
+        least: int,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
+        super().__init__(addresses, timeout=timeout, credentials=credentials)
         self._least = least
 
     def _judge(self, depth: pb.GetDepthResponse) -> str:

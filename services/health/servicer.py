@@ -27,7 +27,7 @@ METHODS = {
     ),
     "GetHistory": MethodPolicy(),
     "Explain": MethodPolicy(default_deadline=1.0, admission=False),
-    "SetMaintenance": MethodPolicy(),
+    "SetMaintenance": MethodPolicy(operators=True),
     "Ready": MethodPolicy(default_deadline=1.0, admission=False, quiet=True),
 }
 

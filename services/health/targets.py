@@ -1,11 +1,13 @@
 """What is probed with given settings, what it needs, and how it is asked."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from services.health.addresses import parse_address, parse_addresses
+from mainstay.credentials import Credentials, is_local
+from services.health.addresses import Address, parse_address, parse_addresses
 from services.health.naming import CERTIFICATE, DISK, parse_named
 from services.health.ports import Probe
 from services.health.probe_certificate import CertificateProbe, Read, of_endpoint, of_file
@@ -15,6 +17,7 @@ from services.health.probe_postgres import PostgresProbe, ReplicationProbe
 from services.health.probe_redis import RedisProbe
 from services.health.settings import HealthSettings
 from services.health.target import Kind, Target
+from shared.outgoing import credentials_to
 
 # What each cannot do without, and what it uses where it can.
 _SERVICES = {
@@ -50,6 +53,21 @@ def services_of(settings: HealthSettings) -> Mapping[str, str]:
     }
 
 
+def credentials_for(settings: HealthSettings) -> Credentials:
+    """Return what services are asked with; raises ConfigurationError where that is unsafe."""
+    text = ",".join(services_of(settings).values())
+    everywhere = [str(each) for each in parse_addresses(text)]
+    farthest = next((each for each in everywhere if not is_local(each)), everywhere[0])
+    return credentials_to(farthest, settings)
+
+
+def under_its_name(credentials: Credentials, replica: Address) -> Credentials:
+    """Return what one replica is asked with: its certificate is for the name it was found by."""
+    if credentials.tls is None or not replica.found_by:
+        return credentials
+    return replace(credentials, tls=replace(credentials.tls, server_name=replica.found_by))
+
+
 _Other = tuple[Kind, str, tuple[str, ...], Probe]
 
 
@@ -78,10 +96,16 @@ def _stores(settings: HealthSettings) -> Iterator[_Other]:
 def _of_jobs(settings: HealthSettings) -> Iterator[_Other]:
     addresses = [str(each) for each in parse_addresses(settings.health_jobs_address)]
     timeout = settings.health_probe_timeout
-    queue = QueueProbe(addresses, timeout=timeout, max_age=settings.health_max_queue_age)
+    credentials = credentials_for(settings)
+    queue = QueueProbe(
+        addresses,
+        timeout=timeout,
+        max_age=settings.health_max_queue_age,
+        credentials=credentials,
+    )
     yield Kind.QUEUE, "queue", ("jobs",), queue
     if least := settings.health_min_workers:
-        workers = WorkersProbe(addresses, timeout=timeout, least=least)
+        workers = WorkersProbe(addresses, timeout=timeout, least=least, credentials=credentials)
         yield Kind.WORKERS, "workers", ("jobs",), workers
 
 

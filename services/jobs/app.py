@@ -42,6 +42,7 @@ from services.jobs.steering import Steering
 from services.jobs.wakeups import Wakeups
 from services.jobs.watch import Watches
 from services.jobs.workers_side import serve_workers
+from shared.outgoing import credentials_to
 from shared.postgres.pool import Postgres
 from shared.service import Service
 
@@ -132,7 +133,11 @@ def _scheduling(
 
 def _permits(service: Service, settings: JobsSettings, wakeups: Wakeups) -> Permits:
     target = settings.jobs_ratelimit_address
-    limits = service.use(RateLimitPermits(target)) if target else NoRateLimits()
+    limits = (
+        service.use(RateLimitPermits(target, credentials_to(target, settings)))
+        if target
+        else NoRateLimits()
+    )
     permits = Permits(limits, wakeups, clock=time.monotonic, report=service.report_condition)
     service.background("permits", permits.run)
     return permits

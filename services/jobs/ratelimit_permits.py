@@ -8,6 +8,7 @@ import structlog
 
 from mainstay.channel import Channel
 from mainstay.context import request
+from mainstay.credentials import Credentials
 from mainstay.errors import NotFoundError, PreconditionError, ValidationError
 from mainstay.ratelimit.client import RateLimitClient
 from mainstay.ratelimit.results import Act, Decision, DenialReason
@@ -35,8 +36,8 @@ class RateLimitPermits:
 
     name = "rate limits"
 
-    def __init__(self, target: str) -> None:
-        self._channel = Channel(target, timeout=TIMEOUT)
+    def __init__(self, target: str, credentials: Credentials | None = None) -> None:
+        self._channel = Channel(target, timeout=TIMEOUT, credentials=credentials)
         self._limits = RateLimitClient(self._channel)
         self._places = asyncio.Semaphore(MAX_AT_A_TIME)
 

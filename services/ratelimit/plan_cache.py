@@ -14,6 +14,7 @@ import structlog
 from mainstay.cache import CacheClient, NearCacheOptions
 from mainstay.channel import Channel
 from mainstay.context import current, request
+from mainstay.credentials import Credentials
 from mainstay.errors import MainstayError
 from services.ratelimit import plan_metrics
 from services.ratelimit.plan_ports import PlanKey
@@ -39,8 +40,15 @@ class PlanCache:
 
     name = "plan cache"
 
-    def __init__(self, address: str, *, max_untold: int = MAX_UNTOLD) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        credentials: Credentials | None = None,
+        max_untold: int = MAX_UNTOLD,
+    ) -> None:
         self._address = address
+        self._credentials = credentials
         self._max_untold = max_untold
         self._channel: Channel | None = None
         self._client: CacheClient | None = None
@@ -52,7 +60,7 @@ class PlanCache:
 
     async def start(self) -> None:
         """Make a client; nobody waits for the cache service to be there."""
-        self._channel = Channel(self._address, timeout=_CALL_SECONDS)
+        self._channel = Channel(self._address, timeout=_CALL_SECONDS, credentials=self._credentials)
         self._client = CacheClient(self._channel, near=NearCacheOptions(max_bytes=_NEAR_BYTES))
 
     async def close(self) -> None:

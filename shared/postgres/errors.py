@@ -42,6 +42,9 @@ _MISCONFIGURED = (
     exceptions.InvalidCatalogNameError,
 )
 
+_OF_FILES = {"PEM", "X509"}
+"""The parts of OpenSSL that read certificates and keys; others talk to the server."""
+
 
 def translate(error: BaseException) -> MainstayError | None:
     """Return the error as ours, or None for what only the caller can name."""
@@ -71,6 +74,11 @@ def translate_connecting(error: BaseException) -> MainstayError | None:
         return ConfigurationError(
             f"PostgreSQL has a certificate that is not trusted ({error.verify_message}); check "
             "sslrootcert and the host in MAINSTAY_POSTGRES_URL, or renew the certificate"
+        )
+    if isinstance(error, ssl.SSLError) and error.library in _OF_FILES:
+        return ConfigurationError(
+            "PostgreSQL was not asked: sslrootcert, sslcert or sslkey in MAINSTAY_POSTGRES_URL "
+            f"cannot be used ({error.reason or 'not PEM'})"
         )
     if isinstance(error, ValueError):
         # The text of such an error quotes a part of the URL, which may be a part of the password.

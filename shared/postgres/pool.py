@@ -17,6 +17,7 @@ from mainstay.errors import DatabaseError
 from shared.postgres.connection import PooledConnection
 from shared.postgres.errors import translate, translate_connecting
 from shared.postgres.migrations import Migrations
+from shared.postgres.tls import require_files
 from shared.rpc.call import Tenant
 from shared.telemetry import metrics, tracing
 
@@ -92,6 +93,7 @@ class Postgres:
 
         After an error nothing is left open: it may be called again.
         """
+        require_files(self._url)
         if self._migrations is not None:
             await (self._migrations.apply if self._migrate else self._migrations.verify)(self._url)
         try:

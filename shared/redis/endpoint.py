@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from mainstay.errors import ConfigurationError
+from shared.redis import tls
 from shared.redis.errors import unavailable
 from shared.redis.seeds import seed_urls
 from shared.redis.wire import Wire
@@ -24,6 +25,8 @@ class HandedOver(AbstractConnection):
 
     A mixin over the kinds of connection that redis-py has (TCP, TLS, socket file).
     """
+
+    certificates: tls.Ages = ()
 
     def hand_over(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
         """Let another protocol read; the handshake is over and nothing is on its way."""
@@ -110,6 +113,7 @@ async def establish(
     """
     try:
         async with asyncio.timeout(max(timeout * 4, 1.0)):
+            connection.certificates = tls.forget_changed_files(connection, connection.certificates)
             await connection.connect()  # type: ignore[no-untyped-call]
             # A stopped Redis still accepts connections: only an answer counts. That it comes by the
             # wire shows also that nothing was lost when reading changed hands.
@@ -122,6 +126,8 @@ async def establish(
     except Exception as error:
         # Of any kind: what listens there may be no Redis, and redis-py stumbles over its answers.
         await abandon(connection, wire)
+        if wrong := tls.what_is_wrong(connection, error):
+            raise ConfigurationError(f"Redis at {address} {wrong}") from error
         why = str(error) or "no answer"
         raise unavailable(address, "REDIS_UNAVAILABLE", why, retry_after=timeout) from error
     except asyncio.CancelledError:

@@ -6,7 +6,16 @@ calls belong to. Errors are in `mainstay.errors`.
 
 from mainstay.client import Mainstay
 from mainstay.context import RequestContext, request
+from mainstay.credentials import Credentials, Tls
 from mainstay.errors import MainstayError
 from mainstay.jobs.worker import Worker
 
-__all__ = ["Mainstay", "MainstayError", "RequestContext", "Worker", "request"]
+__all__ = [
+    "Credentials",
+    "Mainstay",
+    "MainstayError",
+    "RequestContext",
+    "Tls",
+    "Worker",
+    "request",
+]

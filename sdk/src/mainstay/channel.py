@@ -13,7 +13,9 @@ from typing import Any, Self, TypeVar, cast
 
 import grpc
 
+from mainstay.connector import Connector
 from mainstay.context import current, new_request_id
+from mainstay.credentials import NO_CREDENTIALS, Credentials
 from mainstay.errors import CancelledError, MainstayError, UnavailableError, ValidationError
 from mainstay.errors_wire import translate
 from mainstay.lazy_channel import LazyChannel
@@ -29,9 +31,12 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Half-open connections are noticed within a minute; load balancers drop idle ones at 60 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # Who is silent while calls wait is given up within 14 s, and another replica asked. Services
+    # allow a ping every 10 s. The second bound is for gRPC's own pings, which measure bandwidth: as
+    # long as one of them waits, for 60 s by default, no other is sent.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.ping_timeout_ms", 4_000),
     # A service that restarts is found again quickly.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -44,14 +49,27 @@ class Channel:
     """A lazily connecting channel to one service.
 
     `target` is `host:port`. `tenant` is used where the current request names none. `timeout` bounds
-    every call that does not bring its own, in seconds.
+    every call that does not bring its own, in seconds. `credentials` say who calls, and whether
+    over TLS; without them it is nobody, in plaintext.
+
+    Raises ConfigurationError for files of certificates that cannot be used, and for a token that
+    would leave this machine without TLS.
     """
 
-    def __init__(self, target: str, *, tenant: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        tenant: str | None = None,
+        timeout: float = 5.0,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.target = target
         self.tenant = tenant
         self.timeout = timeout
-        self.raw: grpc.aio.Channel = LazyChannel(target, options=_OPTIONS)
+        self._credentials = credentials or NO_CREDENTIALS
+        self._connector = Connector(target, self._credentials, options=_OPTIONS)
+        self.raw: grpc.aio.Channel = LazyChannel(self._connector)
 
     async def __aenter__(self) -> Self:
         """Return the channel itself."""
@@ -110,7 +128,7 @@ class Channel:
             try:
                 return await call
             except grpc.aio.AioRpcError as error:
-                raise _with_request(translate(error), request_id) from error
+                raise _with_request(_translated(error), request_id) from error
             except asyncio.CancelledError:
                 _raise_if_closed(request_id)
                 raise
@@ -149,8 +167,11 @@ class Channel:
         return self._headers(self._request_id(), trace_headers(current()))
 
     def open_blocking(self) -> grpc.Channel:
-        """Return a connection of its own to the same service, for threads; the caller closes it."""
-        return grpc.insecure_channel(self.target, options=_OPTIONS)
+        """Return a connection of its own to the same service, for threads; the caller closes it.
+
+        It has the certificates of now for as long as it lives, and `metadata` says who calls.
+        """
+        return self._connector.open_blocking()
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -181,6 +202,9 @@ class Channel:
                     f"{name} {value[:40]!r} cannot be sent as a header",
                     fields={name: "printable ASCII characters"},
                 )
+        # After the loop, whose error quotes what it finds.
+        if authorization := self._credentials.authorization():
+            headers.append(("authorization", authorization))
         return tuple(headers)
 
 
@@ -188,6 +212,17 @@ def _name(method: object) -> str:
     """Return `package.Service/Method`; grpcio keeps it on the callable without a public name."""
     raw = cast("bytes | str", getattr(method, "_method", b""))
     return (raw.decode() if isinstance(raw, bytes) else raw).lstrip("/")
+
+
+def _translated(error: grpc.aio.AioRpcError) -> MainstayError:
+    """Return the error of a call; one that the other side gave up without a word may be repeated.
+
+    A service that ends cancels calls that have arrived and that nobody has looked at yet.
+    """
+    translated = translate(error)
+    if isinstance(translated, CancelledError) and translated.reason == "CANCELLED":
+        return UnavailableError("the service ended the call without an answer; try it again")
+    return translated
 
 
 def _with_request(error: MainstayError, request_id: str) -> MainstayError:

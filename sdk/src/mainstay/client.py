@@ -8,6 +8,7 @@ from typing import Self
 from mainstay.cache.client import CacheClient
 from mainstay.cache.near import NearCacheOptions
 from mainstay.channel import Channel
+from mainstay.credentials import Credentials
 from mainstay.health.client import HealthClient
 from mainstay.jobs.client import JobClient
 from mainstay.ratelimit.client import RateLimitClient
@@ -31,7 +32,7 @@ class Mainstay:
 
     Addresses are `host:port`. `tenant` is used where the current request names none. `timeout`
     bounds every call that does not bring its own, in seconds. With `near`, entries of classes that
-    allow it are kept in this process too.
+    allow it are kept in this process too. `credentials` say who calls, and whether over TLS.
 
     Attributes:
         cache: Reads and writes cached values.
@@ -51,9 +52,10 @@ class Mainstay:
         tenant: str | None = None,
         timeout: float = 5.0,
         near: NearCacheOptions | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._channels = [
-            Channel(target, tenant=tenant, timeout=timeout)
+            Channel(target, tenant=tenant, timeout=timeout, credentials=credentials)
             for target in (cache, ratelimit, jobs, health)
         ]
         to_cache, to_ratelimit, to_jobs, to_health = self._channels
@@ -69,13 +71,14 @@ class Mainstay:
         tenant: str | None = None,
         timeout: float = 5.0,
         near: NearCacheOptions | None = None,
+        credentials: Credentials | None = None,
     ) -> Self:
         """Connect to the addresses in `MAINSTAY_CACHE_ADDRESS` and its like, or the defaults."""
         addresses = {
             name: os.environ.get(f"MAINSTAY_{name.upper()}_ADDRESS", default)
             for name, default in DEFAULT_ADDRESSES.items()
         }
-        return cls(**addresses, tenant=tenant, timeout=timeout, near=near)
+        return cls(**addresses, tenant=tenant, timeout=timeout, near=near, credentials=credentials)
 
     async def __aenter__(self) -> Self:
         """Return the object itself."""

@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
-from mainstay import errors
+from mainstay import errors, handshakes
 from mainstay.rpc.v1 import status_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -200,11 +200,14 @@ def translate(error: grpc.aio.AioRpcError | grpc.Call) -> errors.MainstayError:
     info = details.get("ErrorInfo")
     if isinstance(info, status_pb2.ErrorInfo) and info.domain == DOMAIN:
         return _rebuild(error, info, details)
-    message = f"{error.code().name}: {error.details() or 'no details'}"
-    if "larger than max" in (error.details() or ""):
+    said = error.details() or ""
+    message = f"{error.code().name}: {said or 'no details'}{handshakes.hint(said)}"
+    if error.code() is grpc.StatusCode.UNAVAILABLE and (why := handshakes.tls_failure(said)):
+        return errors.UnavailableError(f"{why} ({said})", reason=handshakes.TLS_FAILED)
+    if "larger than max" in said:
         # grpcio's words, here or at the other end, for a message above its limit.
         size = {"request": "larger than a message may be (4 MiB); send less at once"}
-        told = f"the request is {size['request']}: {error.details()}"
+        told = f"the request is {size['request']}: {said}"
         return errors.ValidationError(told, fields=size, reason="MESSAGE_TOO_LARGE")
     kind = _BY_CODE.get(error.code(), errors.UnknownError)
     return _construct(kind, message, None, {}, None, details)

@@ -3,37 +3,45 @@
 grpcio ties a channel to the loop that is current when it is made. A client is often made while a
 module is imported, where none runs yet; a channel made there would never work. Test clients of web
 frameworks even run each request in a loop of its own: when its loop is closed, the next one that
-uses the connection gets another.
+uses the connection gets another. So does the call that comes after the certificates for it have
+changed; then the connection before is closed when the last call over it has ended.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
-Options = Sequence[tuple[str, Any]]
+from mainstay.connector import Connector
 
 
 class LazyChannel(grpc.aio.Channel):
     """Makes the channel when something is called, or a method is asked for while a loop runs."""
 
-    def __init__(self, target: str, *, options: Options) -> None:
-        """Connect to `target` later."""
-        self._target = target
-        self._options = options
+    def __init__(self, connector: Connector) -> None:
+        """Connect later, as `connector` does."""
+        self._connector = connector
         self._loop: asyncio.AbstractEventLoop | None = None
         self._made: grpc.aio.Channel | None = None
         self._closed = False
+        # Of channels that may be outdated, how many calls are under way.
+        self._calls: dict[grpc.aio.Channel, int] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """Return the channel, which belongs to the loop that ran when it was made."""
         if self._made is None or (self._loop is not None and self._loop.is_closed()):
             self._loop = asyncio.get_running_loop()
-            self._made = grpc.aio.insecure_channel(self._target, options=self._options)
+            self._calls.clear()
+            self._closing.clear()
+            self._made = self._connector.open()
             self._closed = False
+        elif not self._closed and self._connector.newer_files():
+            before, self._made = self._made, self._connector.open()
+            self._close_unless_in_use(before)
         return self._made
 
     def ready(self) -> grpc.aio.Channel:
@@ -47,7 +55,7 @@ class LazyChannel(grpc.aio.Channel):
         def make(channel: grpc.aio.Channel) -> Any:
             return getattr(channel, kind)(method, *how, **named)
 
-        now = _loop_runs() and not self._closed
+        now = _loop_runs() and not self._closed and not self._connector.follows_files
         return make(self.ready()) if now else _LazyCallable(method, self, make)
 
     def unary_unary(self, method: str, *how: Any, **named: Any) -> Any:
@@ -82,7 +90,31 @@ class LazyChannel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Close the channel; what is called afterwards fails, also if nothing was called before."""
         channel, self._closed = self.channel, True
-        await channel.close(grace)
+        outdated = [each for each in self._calls if each is not channel]
+        await asyncio.gather(
+            channel.close(grace), *(each.close(grace) for each in outdated), *self._closing
+        )
+
+    def track(self, channel: grpc.aio.Channel, call: grpc.aio.Call) -> None:
+        """Keep a channel open until a call over it has ended, also when it is outdated."""
+        if not self._connector.follows_files:
+            return
+        self._calls[channel] = self._calls.get(channel, 0) + 1
+
+        def ended(_: object) -> None:
+            self._calls[channel] = self._calls.get(channel, 1) - 1
+            self._close_unless_in_use(channel)
+
+        call.add_done_callback(ended)
+
+    def _close_unless_in_use(self, channel: grpc.aio.Channel) -> None:
+        if self._calls.get(channel, 0) > 0:
+            return
+        self._calls.pop(channel, None)
+        if channel is not self._made and not self._closed:
+            task = asyncio.ensure_future(channel.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - grpcio's signature
         """Return whether it is connected."""
@@ -113,7 +145,9 @@ class _LazyCallable:
         channel = self._lazy.ready()
         if channel is not self._channel:
             self._made, self._channel = self._make(channel), channel
-        return self._made(*request, **how)
+        call = self._made(*request, **how)
+        self._lazy.track(channel, call)
+        return call
 
 
 def _loop_runs() -> bool:

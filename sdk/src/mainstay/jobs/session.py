@@ -102,8 +102,7 @@ class Session:
 
     def _run(self) -> None:
         try:
-            with self._channel.open_blocking() as connection:
-                self._keep_up(pb_grpc.WorkerServiceStub(connection))
+            self._keep_up()
         except BaseException as error:  # noqa: BLE001 - whoever runs the worker raises it
             self._handlers.call(self._end, error)
         else:
@@ -117,9 +116,11 @@ class Session:
         else:
             self._ended.set_exception(error)
 
-    def _keep_up(self, stub: pb_grpc.WorkerServiceStub) -> None:
+    def _keep_up(self) -> None:
         while not self._over():
-            reason = self._converse(stub)
+            # One of its own for each stream: it has the certificates that there are now.
+            with self._channel.open_blocking() as connection:
+                reason = self._converse(pb_grpc.WorkerServiceStub(connection))
             if self._over():
                 return
             self._failures += 1

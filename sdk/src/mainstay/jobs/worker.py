@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mainstay.channel import Channel
+from mainstay.credentials import Credentials
 from mainstay.errors import ConfigurationError, UnavailableError
 from mainstay.jobs.client import JobClient
 from mainstay.jobs.clock import WallClock
@@ -88,7 +89,8 @@ class Worker:
     whose jobs it takes: None for the service's default tenant, "*" for every tenant's. At most
     `concurrency` jobs, up to 1,000, run at the same time. When stopped it gives running jobs
     `drain_seconds` to finish before it hands them back; the default leaves time for that within
-    the 30 seconds after which Kubernetes kills.
+    the 30 seconds after which Kubernetes kills. `credentials` say who it is, and whether it
+    connects over TLS; it connects again with the certificates, and the token, that there are then.
 
     Handlers share this event loop with each other, so what blocks belongs into a plain `def` step,
     which runs in one of `concurrency` threads. A handler that blocks the loop all the same holds up
@@ -106,12 +108,14 @@ class Worker:
         tenant: str | None = None,
         concurrency: int = 10,
         drain_seconds: float = 25.0,
+        credentials: Credentials | None = None,
     ) -> None:
         self.name = (
             name if name is not None else f"{socket.gethostname()}-{os.getpid()}"[-MAX_NAME:]
         )
         self._target = target
         self._tenant = tenant
+        self._credentials = credentials
         self._concurrency = concurrency
         self._drain_seconds = drain_seconds
         self._registry = Registry()
@@ -273,12 +277,12 @@ class Worker:
         ledger = Ledger(self._concurrency)
         jitter = random.Random()  # noqa: S311 - spreads retries and reconnects, guards nothing
         # What functions send goes over a connection of this loop: the session has its own.
-        channel = Channel(self._target, tenant=self._tenant)
+        channel = self._channel()
         calls = StepCalls(threads, WallClock(), jitter)
         execution = Execution(self._registry, calls, JobClient(channel))
         in_flight = InFlight(self._concurrency, ledger, execution)
         session = Session(
-            Channel(self._target, tenant=self._tenant),
+            self._channel(),
             worker=self.name,
             functions=functions,
             ledger=ledger,
@@ -295,6 +299,9 @@ class Worker:
                     await self._dismiss(crew)
                 finally:
                     await channel.close()
+
+    def _channel(self) -> Channel:
+        return Channel(self._target, tenant=self._tenant, credentials=self._credentials)
 
     async def _drain(self, crew: _Crew) -> None:
         log.info(

@@ -1,0 +1,1 @@
+"""`mainstay certs`: certificates for development."""
