@@ -33,17 +33,17 @@ class ServiceAddress:
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{reachable(self.host)}:{self.port}"
 
     @property
     def ops_address(self) -> str:
-        return f"{self.host}:{self.ops_port}"
+        return f"{reachable(self.host)}:{self.ops_port}"
 
     @property
     def ops_addresses(self) -> tuple[str, ...]:
         """Those of all its processes."""
         ports = ports_of_processes(self.ops_port, self.processes)
-        return tuple(f"{self.host}:{port}" for port in ports)
+        return tuple(f"{reachable(self.host)}:{port}" for port in ports)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class Layout:
 
     @property
     def http_address(self) -> str:
-        return f"{self.host}:{self.http_port}"
+        return f"{reachable(self.host)}:{self.http_port}"
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -167,6 +167,11 @@ class Layout:
             variables[f"MAINSTAY_RATELIMIT_{name.upper()}_ADDRESS"] = self.service(name).address
         variables["MAINSTAY_JOBS_RATELIMIT_ADDRESS"] = self.service("ratelimit").address
         return variables
+
+
+def reachable(host: str) -> str:
+    """Return where this machine reaches what listens on a host, which may be all of its own."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
 
 
 def ports_of_processes(first: int, processes: int) -> tuple[int, ...]:

@@ -9,15 +9,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.credentials import http_scheme
+from cli.embedded.postgres import APP_ROLE
 from cli.embedded.server import EmbeddedServer, EmbeddedServerError
 from cli.embedded.stores import embedded_postgres, embedded_redis
 from cli.layout import Layout, ServiceAddress
+from cli.migrate import all_migrations, grant_all
 from cli.paths import shown
 from cli.port_check import port_problem
 from cli.process import Child, ChildError, Command, end_left_over
 from cli.readiness import why_not_ready
 from cli.run_directory import RunDirectory
 from cli.settings import SuiteSettings
+from mainstay.errors import MainstayError
 
 READY_TIMEOUT = 30.0
 READY_POLL_INTERVAL = 0.05
@@ -94,6 +98,7 @@ class Suite:
         if problem := port_problem(self.layout):
             raise SuiteError(problem)
         await _together(self._start_store(server, announce) for server in self._stores)
+        await self._migrate()
         self.directory.write_addresses(self.addresses, given=self._given)
         # Health asks the others before it is ready and believes what it sees first: it comes last,
         # or the report would begin with an outage that never was.
@@ -119,6 +124,16 @@ class Suite:
         if self._postgres is not None:
             variables["MAINSTAY_POSTGRES_URL"] = self._postgres.url
         return variables
+
+    @property
+    def _database_of_services(self) -> dict[str, str]:
+        """The variables by which services get the role that owns nothing."""
+        if self._postgres is None:
+            return {}
+        return {
+            "MAINSTAY_POSTGRES_URL": self._postgres.app_url,
+            "MAINSTAY_POSTGRES_MIGRATE": "false",
+        }
 
     @property
     def _stores(self) -> list[EmbeddedServer]:
@@ -148,11 +163,22 @@ class Suite:
             raise SuiteError(str(exc)) from exc
         announce(_started(server.name, f"127.0.0.1:{server.port}", "embedded", begun))
 
+    async def _migrate(self) -> None:
+        """Migrate an own PostgreSQL as its owner; services run as a role that could not."""
+        if self._postgres is None or not self._settings.postgres_migrate:
+            return
+        try:
+            for migrations in all_migrations():
+                await migrations.apply(self._postgres.url)
+            await grant_all(self._postgres.url, APP_ROLE)
+        except MainstayError as exc:
+            raise SuiteError(f"the embedded PostgreSQL was not migrated: {exc}") from exc
+
     async def _start_service(self, service: ServiceAddress, announce: Announce) -> None:
         begun = time.perf_counter()
         child = await self.spawn(service.name, f"services.{service.name}")
         await _until_ready(child, service)
-        details = f"operations http://{service.ops_address}"
+        details = f"operations {http_scheme()}://{service.ops_address}"
         announce(_started(service.name, service.address, details, begun))
 
     async def spawn(self, name: str, module: str) -> Child:
@@ -165,6 +191,7 @@ class Suite:
             lock=self.directory.lock(name),
             environment={
                 **self.addresses,
+                **self._database_of_services,
                 "MAINSTAY_POLICIES_DIR": str(self._settings.policies_dir.absolute()),
                 **self._environment(name),
             },
@@ -204,7 +231,7 @@ async def _until_ready(child: Child, service: ServiceAddress) -> None:
             if time.monotonic() > deadline:
                 raise SuiteError(
                     f"{child.name} was not ready within {READY_TIMEOUT:.0f} s "
-                    f"(http://{address}/readyz: {problem}); {_log(child)}"
+                    f"({http_scheme()}://{address}/readyz: {problem}); {_log(child)}"
                 )
             await asyncio.sleep(READY_POLL_INTERVAL)
 

@@ -15,7 +15,11 @@ from cli.embedded.server import EmbeddedServer, EmbeddedServerError
 from cli.process import Child, ChildError, Command, end_left_over
 
 ROLE = "mainstay"
+"""Owns the database and migrates it."""
+APP_ROLE = "mainstay_app"
+"""Owns nothing; services run as it."""
 INITIALISE_TIMEOUT = 60.0
+_FAST = signal.SIGINT  # ends sessions; SIGTERM would wait for them
 _INITDB_OPTIONS = [
     "--no-instructions",
     "--username=postgres",
@@ -25,9 +29,14 @@ _INITDB_OPTIONS = [
     "--builtin-locale=C.UTF-8",
 ]
 
-# Only the service's own role may connect, and only over loopback. The superuser that owns the
-# cluster has no way in at all; what needs it happens once, in single-user mode.
-_HBA = f"host all {ROLE} 127.0.0.1/32 trust\n"
+# Only these two roles may connect, and only over loopback. The superuser that owns the cluster has
+# no way in at all; what needs it happens once, in single-user mode.
+_HBA = f"host all {ROLE},{APP_ROLE} 127.0.0.1/32 trust\n"
+# Single-user mode ends a statement at the end of its line.
+_CREATE_APP_ROLE = (
+    f"DO $$ BEGIN IF to_regrole('{APP_ROLE}') IS NULL THEN CREATE ROLE {APP_ROLE} LOGIN; END IF; "
+    "END $$;\n"
+)
 
 
 def postgres_binaries() -> Path:
@@ -45,7 +54,8 @@ def postgres_binaries() -> Path:
 class PostgresServer(EmbeddedServer):
     """PostgreSQL on loopback with a role `mainstay` that owns a database `mainstay`.
 
-    The role is an ordinary one: no superuser, bound by row-level security. `fsync=False` gives up
+    The role is an ordinary one: no superuser, bound by row-level security. Another one,
+    `mainstay_app`, owns nothing and gets its rights from `mainstay migrate`. `fsync=False` gives up
     surviving a power cut for speed; what was committed still survives a kill of the server.
     `create_databases` lets the role make more of them. Both are for tests.
     """
@@ -74,6 +84,11 @@ class PostgresServer(EmbeddedServer):
     def url(self) -> str:
         return self.url_of(ROLE)
 
+    @property
+    def app_url(self) -> str:
+        """Return where services connect, as the role that owns nothing."""
+        return f"postgresql://{APP_ROLE}@127.0.0.1:{self.port}/{ROLE}"
+
     def url_of(self, database: str) -> str:
         return f"postgresql://{ROLE}@127.0.0.1:{self.port}/{database}"
 
@@ -81,14 +96,16 @@ class PostgresServer(EmbeddedServer):
     def _initialise_lock(self) -> Path:
         return self.directory / "initialise.lock"
 
+    @property
+    def _server_lock(self) -> Path:
+        return self.directory / "server.lock"
+
     async def _prepare(self) -> None:
         """Make the cluster beside its place and move it there once it is whole."""
         if (self.data / "PG_VERSION").exists():
+            await self._let_services_in()
             return
-        try:
-            await end_left_over("initdb", self._initialise_lock)
-        except ChildError as exc:
-            raise EmbeddedServerError(str(exc)) from exc
+        await self._end_left_over("initdb", self._initialise_lock)
         fresh = self.directory / "data.new"
         if fresh.exists():  # an earlier start was killed half-way
             shutil.rmtree(fresh)
@@ -104,11 +121,34 @@ class PostgresServer(EmbeddedServer):
 
     async def _create_role_and_database(self, data: Path) -> None:
         rights = "LOGIN CREATEDB" if self._create_databases else "LOGIN"
-        statements = self.directory / "create.sql"
-        statements.write_text(
+        await self._execute_alone(
+            data,
             f"CREATE ROLE {ROLE} {rights};\nCREATE DATABASE {ROLE} OWNER {ROLE};\n"
+            f"{_CREATE_APP_ROLE}",
         )
-        await self._run("postgres", data, ["--single", "postgres"], source=statements)
+
+    async def _let_services_in(self) -> None:
+        """Make the role of the services in a cluster of before there was one."""
+        rules = self.data / "pg_hba.conf"
+        if APP_ROLE in rules.read_text():
+            return
+        await self._end_left_over(self.name, self._server_lock, _FAST)
+        await self._execute_alone(self.data, _CREATE_APP_ROLE)
+        rules.write_text(_HBA)
+
+    async def _execute_alone(self, data: Path, statements: str) -> None:
+        """Run statements as the superuser, while no server runs."""
+        source = self.directory / "create.sql"
+        source.write_text(statements)
+        await self._run("postgres", data, ["--single", "postgres"], source=source)
+
+    async def _end_left_over(
+        self, name: str, lock: Path, stop_signal: signal.Signals = signal.SIGTERM
+    ) -> None:
+        try:
+            await end_left_over(name, lock, stop_signal)
+        except ChildError as exc:
+            raise EmbeddedServerError(str(exc)) from exc
 
     async def _run(
         self, program: str, data: Path, arguments: Sequence[str], source: Path = Path(os.devnull)
@@ -174,9 +214,9 @@ class PostgresServer(EmbeddedServer):
             ],
             directory=self.data,
             log=self.log,
-            lock=self.directory / "server.lock",
+            lock=self._server_lock,
             account=self._account,
-            stop_signal=signal.SIGINT,  # "fast": ends sessions; SIGTERM would wait for them
+            stop_signal=_FAST,
         )
 
     async def _answers(self, port: int) -> bool:

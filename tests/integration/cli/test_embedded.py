@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis.asyncio
 
-from cli.embedded.postgres import PostgresServer
+from cli.embedded.postgres import APP_ROLE, ROLE, PostgresServer
 from cli.embedded.redis import RedisServer, redis_executable
 from cli.embedded.server import EmbeddedServerError
 
@@ -23,7 +23,7 @@ Gone = Callable[[Iterable[int]], Awaitable[list[int]]]
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from cli.embedded.postgres import PostgresServer
+from cli.embedded.postgres import APP_ROLE, ROLE, PostgresServer
 from cli.embedded.redis import RedisServer
 
 async def main():
@@ -154,6 +154,27 @@ class TestPostgres:
 
         assert role == "(f,f)"
         assert owner == "mainstay"
+
+    async def test_services_have_a_role_that_owns_nothing(
+        self, private_postgres: PostgresServer
+    ) -> None:
+        """It has no rights before it is given some."""
+        await query(private_postgres.url, "CREATE TABLE kept (x int)")
+
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await query(private_postgres.app_url, "SELECT x FROM kept")
+
+    async def test_one_of_before_gets_that_role(self, private_postgres: PostgresServer) -> None:
+        """A data directory of an earlier version goes on, with what was in it."""
+        server = private_postgres
+        await query(server.url, "CREATE TABLE kept (x int)")
+        await server.stop()
+        await server._execute_alone(server.data, f"DROP ROLE {APP_ROLE};\n")
+        (server.data / "pg_hba.conf").write_text(f"host all {ROLE} 127.0.0.1/32 trust\n")
+        await server.start()
+
+        assert APP_ROLE == await query(server.app_url, "SELECT current_user")
+        assert 0 == await query(server.url, "SELECT count(*) FROM kept")
 
     async def test_superuser_has_no_way_in(self, private_postgres: PostgresServer) -> None:
         """Nobody on this machine becomes the cluster's owner by asking for it."""

@@ -6,12 +6,13 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.embedded.postgres import APP_ROLE
 from cli.main import app
 
 
-async def migrate() -> Result:
+async def migrate(*options: str) -> Result:
     """Run the command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(CliRunner().invoke, app, ["migrate"])
+    return await asyncio.to_thread(CliRunner().invoke, app, ["migrate", *options])
 
 
 class TestMigrateThatCannot:
@@ -41,3 +42,33 @@ class TestMigrateThatCannot:
         assert result.exit_code == 1
         assert len(result.output.splitlines()) == 1
         assert "secret" not in result.output
+
+
+class TestRole:
+    async def test_gets_its_rights(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of what was just made; the last line says so."""
+        monkeypatch.setenv("MAINSTAY_POSTGRES_URL", postgres_url)
+        result = await migrate("--role", APP_ROLE)
+        connection = await asyncpg.connect(postgres_url)
+        may = await connection.fetchval(
+            "SELECT has_table_privilege($1, 'jobs.jobs', 'SELECT')", APP_ROLE
+        )
+        await connection.close()
+
+        assert (0, True) == (result.exit_code, may)
+        assert f"role {APP_ROLE}" in result.output.splitlines()[-1]
+
+    @pytest.mark.parametrize(
+        ("role", "way_out"), [("nobody_there", "CREATE ROLE"), ("postgres", "NOSUPERUSER")]
+    )
+    async def test_that_would_not_be_bound_is_refused_in_one_line(
+        self, postgres_url: str, role: str, way_out: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The migrations are applied all the same: they are good for other roles."""
+        monkeypatch.setenv("MAINSTAY_POSTGRES_URL", postgres_url)
+        result = await migrate("--role", role)
+
+        assert result.exit_code == 1
+        assert way_out in result.output.splitlines()[-1]
