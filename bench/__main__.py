@@ -62,9 +62,17 @@ GROUPS = {
         modules={"telemetry-cpu": "telemetry_cpu", "telemetry-outage": "telemetry_outage"},
         rivals=("redis",),
     ),
+    "identity": Group(
+        title="What it costs to know who calls",
+        modules={"identity-cpu": "identity_cpu"},
+        rivals=("redis",),
+    ),
     "health": Group(
         title="The health of the suite",
         modules={"health-detection": "health_detection", "health-load": "health_load"},
+    ),
+    "overload": Group(
+        title="More calls than can be served", modules={"overload-cache": "overload"}
     ),
     "jobs": Group(
         title="The jobs beside others",

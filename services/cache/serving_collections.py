@@ -12,13 +12,17 @@ from shared.rpc.policy import MethodPolicy
 
 METHODS = {
     "Increment": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
-    "PushToList": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
+    "PushToList": MethodPolicy(default_deadline=1.0, max_deadline=10.0, roomy=frozenset({"items"})),
     "ReadList": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
     "TrimList": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
-    "AddToSet": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
-    "RemoveFromSet": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
+    "AddToSet": MethodPolicy(default_deadline=1.0, max_deadline=10.0, roomy=frozenset({"members"})),
+    "RemoveFromSet": MethodPolicy(
+        default_deadline=1.0, max_deadline=10.0, roomy=frozenset({"members"})
+    ),
     "ListSetMembers": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
-    "CheckSetMembers": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
+    "CheckSetMembers": MethodPolicy(
+        default_deadline=1.0, max_deadline=10.0, roomy=frozenset({"members"})
+    ),
 }
 
 

@@ -24,7 +24,7 @@ from shared.rpc.policy import MethodPolicy
 
 METHODS = {
     "GetOrLease": MethodPolicy(default_deadline=30.0, max_deadline=60.0, waits=True),
-    "Fill": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
+    "Fill": MethodPolicy(default_deadline=1.0, max_deadline=10.0, roomy=frozenset({"value.value"})),
     "Extend": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
     "Abandon": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
 }

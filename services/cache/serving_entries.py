@@ -12,11 +12,13 @@ from shared.rpc.policy import MethodPolicy
 
 METHODS = {
     "Get": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
-    "Set": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
+    "Set": MethodPolicy(default_deadline=1.0, max_deadline=10.0, roomy=frozenset({"value"})),
     "Delete": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
     "Touch": MethodPolicy(default_deadline=1.0, max_deadline=10.0),
     "BatchGet": MethodPolicy(default_deadline=2.0, max_deadline=10.0),
-    "BatchSet": MethodPolicy(default_deadline=2.0, max_deadline=10.0),
+    "BatchSet": MethodPolicy(
+        default_deadline=2.0, max_deadline=10.0, roomy=frozenset({"items.value"})
+    ),
     "BatchDelete": MethodPolicy(default_deadline=2.0, max_deadline=10.0),
     "BatchTouch": MethodPolicy(default_deadline=2.0, max_deadline=10.0),
 }

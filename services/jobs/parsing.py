@@ -10,6 +10,7 @@ from mainstay.errors import ValidationError
 from mainstay.jobs.v1 import job_service_pb2 as job_pb
 from services.jobs.event import EventDraft, JobDraft
 from services.jobs.job import JobId
+from services.jobs.payload import MAX_DATA_BYTES
 from services.jobs.wire_times import seconds_of
 
 MAX_PROGRESS_MESSAGE = 500
@@ -62,6 +63,10 @@ def _data_from(message: job_pb.Event | job_pb.EnqueueRequest, field: str) -> str
         case "json":
             return message.json
         case "object":
+            if (size := message.object.ByteSize()) > MAX_DATA_BYTES:
+                # Making JSON of a larger one would hold up everybody for a second.
+                mistake = f"{size:,} bytes, more than {MAX_DATA_BYTES:,}; send it as json"
+                raise ValidationError(f"{field} {mistake}", fields={field: mistake})
             try:
                 return orjson.dumps(_whole(MessageToDict(message.object))).decode()
             except (RecursionError, orjson.JSONEncodeError) as error:

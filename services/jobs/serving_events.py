@@ -7,7 +7,10 @@ from services.jobs.intake import EventIntake
 from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
-METHODS = {"SendEvents": MethodPolicy(), "Enqueue": MethodPolicy()}
+METHODS = {
+    "SendEvents": MethodPolicy(roomy=frozenset({"events.json", "events.object"})),
+    "Enqueue": MethodPolicy(roomy=frozenset({"json", "object"})),
+}
 
 
 class EventMethods:

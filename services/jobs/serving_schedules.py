@@ -11,7 +11,7 @@ from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
 METHODS = {
-    "PutSchedule": MethodPolicy(),
+    "PutSchedule": MethodPolicy(roomy=frozenset({"schedule.data_json"})),
     "ListSchedules": MethodPolicy(),
     "DeleteSchedule": MethodPolicy(),
     "PauseSchedule": MethodPolicy(),

@@ -10,7 +10,7 @@ from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
 METHODS = {
-    "PutEventSchema": MethodPolicy(wildcard_tenant=True),
+    "PutEventSchema": MethodPolicy(wildcard_tenant=True, roomy=frozenset({"schema_json"})),
     "ListEventSchemas": MethodPolicy(wildcard_tenant=True),
 }
 

@@ -10,7 +10,7 @@ from shared.rpc.policy import MethodPolicy
 METHODS = {
     "CancelJob": MethodPolicy(),
     "RetryJob": MethodPolicy(),
-    "SignalJob": MethodPolicy(),
+    "SignalJob": MethodPolicy(roomy=frozenset({"data_json"})),
     "ReplayDeadLetters": MethodPolicy(),
     "DiscardDeadLetters": MethodPolicy(),
 }

@@ -16,10 +16,32 @@ from services.jobs.wire_times import seconds_of
 from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
+# Results, and what is cut to a length rather than refused.
+_ROOMY_IN_REPORTS = (
+    "step_completed.result_json",
+    "progress.message",
+    "progress.partial_json",
+    "completed.result_json",
+    "failed.kind",
+    "failed.message",
+    "wait_begun.event.match_json",
+    "wait_begun.invoke.data_json",
+)
+
+
+def _roomy(reports: str) -> frozenset[str]:
+    return frozenset(f"{reports}.{field}" for field in _ROOMY_IN_REPORTS)
+
+
 METHODS = {
-    "Session": MethodPolicy(default_deadline=math.inf, max_deadline=math.inf, wildcard_tenant=True),
+    "Session": MethodPolicy(
+        default_deadline=math.inf,
+        max_deadline=math.inf,
+        wildcard_tenant=True,
+        roomy=_roomy("reports.reports"),
+    ),
     "Poll": MethodPolicy(default_deadline=35.0, wildcard_tenant=True, waits=True),
-    "Report": MethodPolicy(wildcard_tenant=True),
+    "Report": MethodPolicy(wildcard_tenant=True, roomy=_roomy("reports")),
 }
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mainstay.errors import NotFoundError
 from services.ratelimit.decision import PlanSource
-from services.ratelimit.policy import Policy
+from services.ratelimit.policy import MAX_SHOWN, Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ def look_up(policy: Policy, feature: str, *, plan: str, source: PlanSource) -> F
     having = tuple(each.name for each in policy.plans if feature in each.features)
     if not having:
         raise NotFoundError(
-            f"no plan of the rate limit policy has the feature {feature!r}; "
+            f"no plan of the rate limit policy has the feature {feature[:MAX_SHOWN]!r}; "
             "name it in `features` of a plan, or correct it here",
             reason="FEATURE_NOT_FOUND",
             resource_type="feature",
-            resource_name=feature,
+            resource_name=feature[:MAX_SHOWN],
         )
     included = plan in having
     # Whoever has no plan is below the smallest one.

@@ -26,6 +26,9 @@ MAX_WINDOW = 186 * DAY
 
 _MOST_MATCHES = 8192
 
+MAX_SHOWN = 100
+"""Characters of an unknown name that an error repeats."""
+
 
 class Algorithm(Enum):
     """How a limit counts; the value is its name in the policy."""
@@ -225,7 +228,7 @@ class Policy:
         if plan is None:
             known = ", ".join(self._plans) or "none"
             raise ValidationError(
-                f"the rate limit policy has no plan {name!r}",
+                f"the rate limit policy has no plan {name[:MAX_SHOWN]!r}",
                 fields={"plan": f"is not in the policy; known are {known}; or leave it out"},
             )
         return plan
@@ -239,9 +242,9 @@ class Policy:
         rule = self._by_name.get(name)
         if rule is None:
             raise NotFoundError(
-                f"the rate limit policy has no rule {name!r}; ListLimits names them all",
+                f"the rate limit policy has no rule {name[:MAX_SHOWN]!r}; ListLimits has them all",
                 resource_type="rule",
-                resource_name=name,
+                resource_name=name[:MAX_SHOWN],
                 reason="RULE_NOT_FOUND",
             )
         return rule

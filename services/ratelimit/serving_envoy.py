@@ -24,7 +24,11 @@ from services.ratelimit.policy import DAY, SECOND, Calendar, Limit
 from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
-METHODS = {"ShouldRateLimit": MethodPolicy(default_deadline=1.0, max_deadline=10.0)}
+METHODS = {
+    "ShouldRateLimit": MethodPolicy(
+        default_deadline=1.0, max_deadline=10.0, scope="ratelimit:check"
+    )
+}
 MAX_DESCRIPTORS = 32
 
 _MAX_UINT32 = 2**32 - 1

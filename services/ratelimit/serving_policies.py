@@ -11,14 +11,20 @@ from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
 # Reading a megabyte of YAML takes seconds.
-_READS_A_POLICY = MethodPolicy(default_deadline=15.0, max_deadline=60.0)
+_PUTS_A_POLICY = MethodPolicy(
+    default_deadline=15.0, max_deadline=60.0, operators=True, roomy=frozenset({"text"})
+)
+# The text has the names and limits of tenants in it.
+_SHOWS_POLICIES = MethodPolicy(default_deadline=5.0, max_deadline=30.0, operators=True)
 METHODS = {
     "ListLimits": MethodPolicy(default_deadline=2.0, max_deadline=10.0),
-    "PutPolicy": _READS_A_POLICY,
-    "PreviewPolicy": MethodPolicy(default_deadline=30.0, max_deadline=120.0),
-    "GetPolicy": MethodPolicy(default_deadline=5.0, max_deadline=30.0),
-    "ListPolicyVersions": MethodPolicy(default_deadline=5.0, max_deadline=30.0),
-    "RollbackPolicy": _READS_A_POLICY,
+    "PutPolicy": _PUTS_A_POLICY,
+    "PreviewPolicy": MethodPolicy(
+        default_deadline=30.0, max_deadline=120.0, roomy=frozenset({"text"})
+    ),
+    "GetPolicy": _SHOWS_POLICIES,
+    "ListPolicyVersions": _SHOWS_POLICIES,
+    "RollbackPolicy": _PUTS_A_POLICY,
 }
 
 

@@ -1,21 +1,37 @@
 """The gRPC server of a service: grpcio's aio transport with our pipeline on it."""
 
+import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
+import structlog
 
 from mainstay.errors import ConfigurationError
 from mainstay.grpc_health.v1 import health_pb2_grpc
 from shared.rpc import health, reflection
 from shared.rpc.admission import Admission
+from shared.rpc.gate import Audit, Gate
 from shared.rpc.metadata import MAX_METADATA_BYTES
 from shared.rpc.pipeline import Pipeline, UnknownMethods
 from shared.rpc.policy import MethodPolicy
+from shared.rpc.sounding import Sounding, sounding_address
 from shared.telemetry.call_lines import CallStore
+from shared.tls import ServerTls
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_CONNECTIONS = 4_000
+"""Connections that one process holds."""
+
+LEAST_WAITING = 128
+"""Calls that may wait in the transport, however few may be handled at once."""
+
+MAX_WAIT = 10
+"""Longest wait of a call in the transport before it is accepted, in seconds."""
+
+log = structlog.get_logger()
 
 AddToServer = Callable[[Any, Any], None]
 
@@ -59,17 +75,27 @@ class RpcServer:
         shared_port: bool = False,
         setting: str = "",
         calls: CallStore | None = None,
+        gate: Gate | None = None,
+        audit: Audit | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self.health = health.HealthRegistry()
+        self._admission = Admission(max_calls=max_calls, max_streams=max_streams)
+        self._sounding: asyncio.Task[None] | None = None
         self._pipeline = Pipeline(
-            admission=Admission(max_calls=max_calls, max_streams=max_streams),
+            admission=self._admission,
             traced=traced,
             calls=calls,
+            gate=gate,
+            audit=audit,
         )
         self._handlers: list[grpc.GenericRpcHandler] = []
-        self._server = grpc.aio.server(options=_options(shared_port=shared_port))
+        self._server = grpc.aio.server(
+            options=_options(shared_port=shared_port, max_calls=max_calls)
+        )
         self.port = 0
         self._setting = setting
+        self._tls = tls
 
     def expose(
         self, add_to_server: AddToServer, servicer: object, methods: Mapping[str, MethodPolicy]
@@ -107,17 +133,45 @@ class RpcServer:
         self._server.add_generic_rpc_handlers((*self._handlers, unknown))
         address = authority(host, port)
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._listen(address)
         except RuntimeError as error:
             raise ConfigurationError(
                 f"cannot listen on {address}, which is in use or not ours; free it or set "
                 f"{self._setting}"
             ) from error
+        own = self._listen_to_itself()
         await self._server.start()
+        if own:
+            sounding = Sounding(own, self._admission.allowance)
+            self._sounding = asyncio.create_task(sounding.run(), name="sounding")
+
+    def _listen_to_itself(self) -> str:
+        """Let this process's own calls in; returns where, empty where that is not possible."""
+        if sys.platform != "linux":
+            return ""
+        own = sounding_address()
+        try:
+            self._server.add_insecure_port(own)
+        except RuntimeError:
+            log.warning("sounding_impossible", address=own)
+            return ""
+        return own
+
+    def _listen(self, address: str) -> int:
+        if self._tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._tls.rpc_credentials())
+
+    async def recheck(self) -> None:
+        """End the streams of callers who may call no longer; for a background task."""
+        await self._pipeline.recheck()
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, let those in flight end for `grace` seconds, cancel the rest."""
         self.health.close()
+        if self._sounding is not None:
+            self._sounding.cancel()
+            await asyncio.gather(self._sounding, return_exceptions=True)
         await self._server.stop(grace)
 
 
@@ -126,7 +180,7 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _options(*, shared_port: bool) -> list[tuple[str, Any]]:
+def _options(*, shared_port: bool, max_calls: int) -> list[tuple[str, Any]]:
     return [
         # Without this a second server on the same port would start and steal half the calls.
         ("grpc.so_reuseport", int(shared_port)),
@@ -136,6 +190,14 @@ def _options(*, shared_port: bool) -> list[tuple[str, Any]]:
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         # The default is unlimited: one connection could open streams until memory is gone.
         ("grpc.max_concurrent_streams", 1_000),
+        # More are hung up on at once; what they cost is memory and descriptors.
+        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        # Calls that wait to be accepted: from here on some are turned away, from there on all, with
+        # RESOURCE_EXHAUSTED. The transport does it alone, when to shed them here is too much work.
+        ("grpc.server.max_pending_requests", max(max_calls, LEAST_WAITING)),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * max(max_calls, LEAST_WAITING)),
+        # Whoever called has given up by then: dropped before anything is done for it.
+        ("grpc.server_max_unrequested_time_in_server", MAX_WAIT),
         # Clients may ping every 10 s, also when idle; the default of 300 s cuts them off.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

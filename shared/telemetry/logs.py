@@ -25,6 +25,9 @@ from shared.telemetry.masking import mask_fields, mask_lines
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40, "fatal": 50}
 # Data classes are written as their repr, whose secrets are masked as texts are.
 _JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+MAX_TEXT = 8_000
+"""Characters that a text in a line has at most, but for stacks of errors."""
+
 _TRACE_ID = slice(3, 35)  # of 00-<trace id>-<span id>-<flags>
 
 
@@ -50,6 +53,7 @@ def configure_logs(
         _add_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _constants(service=service, environment=environment),
+        cut_texts,
         mask_fields,
         keep_breadcrumb,
     ]
@@ -136,6 +140,14 @@ def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             event.setdefault("tenant", context.tenant)
         if context.traceparent:
             event.setdefault("trace_id", context.traceparent[_TRACE_ID])
+    return event
+
+
+def cut_texts(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Cut what is too long for a line: errors repeat what callers send, which may be megabytes."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            event[key] = f"{value[:MAX_TEXT]}… {len(value):,} characters"
     return event
 
 
