@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "sdk/README.md", "examples/README.md"]
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "sdk/README.md", "examples/README.md"]
 DOCUMENTS += [f"services/{name}/README.md" for name in ("cache", "ratelimit", "jobs", "health")]
 DOCUMENTS += [
     f"docs/{name}.md"
     for name in (
         "backup",
         "data",
+        "deployment",
         "errors",
+        "kubernetes",
         "load-balancers",
         "observability",
+        "scopes",
         "status-page",
         "webhooks",
     )

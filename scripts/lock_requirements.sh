@@ -11,3 +11,7 @@ compile pyproject.toml sdk/pyproject.toml --extra embedded --group dev --upgrade
 compile pyproject.toml sdk/pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 # What the services are measured against comes on top of the first, with the same versions again.
 compile --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt
+# What images are built with, beside the runtime.
+compile --group pyproject.toml:image -c requirements/dev.txt -o requirements/image.txt
+# What looks for weaknesses has an environment of its own.
+compile --group pyproject.toml:audit --upgrade -o requirements/audit.txt

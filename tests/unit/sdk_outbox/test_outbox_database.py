@@ -22,5 +22,8 @@ class TestLostConnection:
     )
     def test_is_a_database_that_is_away(self, error: Exception) -> None:
         """However asyncpg meets it: a relay waits and connects again."""
-        with pytest.raises(DatabaseError, match="cannot be used now"), translated("mainstay_outbox"):
+        with (
+            pytest.raises(DatabaseError, match="cannot be used now"),
+            translated("mainstay_outbox"),
+        ):
             raise error

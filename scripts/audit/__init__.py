@@ -1,0 +1,1 @@
+"""What `make audit` looks at: known weaknesses, what is in it, licences, secrets."""
