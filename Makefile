@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 RIVALS := .venv/.rivals
+AUDIT := .venv-audit
+AUDITS := $(AUDIT)/.ready
 # Packages of this project only; generated stubs are checked by `make gen`.
 SOURCES := shared services cli sdk tests bench examples scripts
 
@@ -25,6 +27,12 @@ $(READY): requirements/dev.txt pyproject.toml sdk/pyproject.toml
 # What the services are measured against; only the measurements need it.
 $(RIVALS): $(READY) requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+# What looks at the suite from outside has an environment of its own.
+$(AUDITS): requirements/audit.txt
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	@touch $@
 
 .PHONY: up
@@ -48,6 +56,10 @@ test: $(READY) ## run all tests, on a real Redis and a real PostgreSQL
 test-cluster: $(READY) ## run the tests that need a Redis Cluster, on six nodes of their own
 	@$(BIN)/python -m pytest -q tests/cluster $(ARGS)
 
+.PHONY: test-compose
+test-compose: $(READY) ## build the images, run the suite in containers and break it (10 minutes; Docker)
+	@$(BIN)/python -m pytest -q -p no:randomly tests/compose $(ARGS)
+
 .PHONY: check
 check: $(READY) ## format, lint, types, layers, protos, stubs, documents
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
@@ -61,13 +73,23 @@ check: $(READY) ## format, lint, types, layers, protos, stubs, documents
 	@$(BIN)/buf format --diff --exit-code
 	@scripts/generate_stubs.sh --check
 	@$(BIN)/python scripts/generate_errors.py --check
+	@$(BIN)/python scripts/generate_scopes.py --check
 	@$(BIN)/python scripts/build_dashboards.py --check
 	@$(BIN)/python scripts/check_readme.py
 
+.PHONY: audit
+audit: $(READY) $(AUDITS) ## look for known weaknesses, licences, secrets; write the SBOM (ARGS=--offline)
+	@$(AUDIT)/bin/python -m scripts.audit $(ARGS)
+
+.PHONY: check-kubernetes
+check-kubernetes: $(AUDITS) ## compare deploy/kubernetes with the schemas of Kubernetes, offline
+	@$(AUDIT)/bin/python scripts/check_kubernetes.py
+
 .PHONY: gen
-gen: $(READY) ## generate the stubs of protos/, docs/errors.md and the dashboards
+gen: $(READY) ## generate the stubs of protos/, docs/errors.md, docs/scopes.md and the dashboards
 	@scripts/generate_stubs.sh
 	@$(BIN)/python scripts/generate_errors.py
+	@$(BIN)/python scripts/generate_scopes.py
 	@$(BIN)/python scripts/build_dashboards.py
 
 .PHONY: screenshots
@@ -94,9 +116,17 @@ bench-ratelimit: $(RIVALS) ## measure the rate limits beside the library limits 
 bench-telemetry: $(RIVALS) ## measure what traces, metrics, logs and rows cost a call (3 minutes)
 	@$(BIN)/python -m bench telemetry
 
+.PHONY: bench-identity
+bench-identity: $(RIVALS) ## measure what the check of an API key costs a call (1 minute)
+	@$(BIN)/python -m bench identity
+
 .PHONY: bench-health
 bench-health: $(READY) ## measure how soon what is dead is seen, and recovery (3 minutes)
 	@$(BIN)/python -m bench health
+
+.PHONY: bench-overload
+bench-overload: $(READY) ## measure three times as many calls as can be served (1 minute)
+	@$(BIN)/python -m bench overload
 
 .PHONY: bench-jobs
 bench-jobs: $(RIVALS) ## measure the jobs beside pgqueuer, procrastinate, dbos and dramatiq (10 minutes)
@@ -106,11 +136,23 @@ bench-jobs: $(RIVALS) ## measure the jobs beside pgqueuer, procrastinate, dbos a
 SECONDS ?= 240
 SEED ?=
 
+.PHONY: faults
+faults: SECONDS = 900
+faults: $(READY) ## break everything under load, judge it, write docs/faults.md (20 minutes; SECONDS=)
+	@# Those in network namespaces and on full disks need root, and are left out without it.
+	@$(BIN)/python -m tests.faults.suite --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
 .PHONY: faults-jobs
 faults-jobs: $(READY) ## break everything around the jobs service and judge it (4 minutes; SECONDS=)
 	@$(BIN)/python -m tests.faults.jobs_suite --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+MINUTES ?= 60
+
+.PHONY: soak
+soak: $(READY) ## load everything for an hour and see whether memory grows (MINUTES=, SEED=)
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 .PHONY: clean
 clean: ## remove what the other targets made, data of `make up` included
-	@rm -rf .venv .mainstay dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv $(AUDIT) .mainstay dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,9 +12,10 @@ from tests.faults.jobs_suite import ledger, logs, oracle
 from tests.faults.jobs_suite.faults import Injury, held_by
 from tests.faults.jobs_suite.load import Load
 from tests.faults.jobs_suite.oracle import Violation
+from tests.faults.jobs_suite.process import PATIENCE
 from tests.faults.jobs_suite.records import all_over, stored
 from tests.faults.jobs_suite.recovery import lines_by_job, takeovers
-from tests.faults.jobs_suite.stage import PATIENCE, Player, Size, Stage, running_stage
+from tests.faults.jobs_suite.stage import Player, Size, Stage, running_stage
 
 JOBS = 60
 LEASE = 30.0
@@ -34,7 +35,7 @@ async def run_defaults(postgres: PostgresServer, folder: Path, seed: int) -> Def
     """Kill a worker and stop another, both with their hands full; a third goes on."""
     size = Size(clocks=(0.0, 0.0, 0.0))
     async with running_stage(postgres, folder, size, database="defaults") as stage:
-        load = Load(stage.link, random.Random(seed))
+        load = Load(stage.link.address, random.Random(seed))
         try:
             return await _play(stage, load, folder)
         finally:

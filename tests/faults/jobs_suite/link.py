@@ -1,8 +1,8 @@
-"""A stretch of network of the suite's own, which cuts, swallows, loses replies and delays."""
+"""A stretch of network of the suite's own, which cuts, swallows, loses, delays, drips."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 
@@ -16,6 +16,8 @@ class Mode(Enum):
     """What the server says is lost: what it does, it does, and the client does not learn of it."""
     SWALLOWS = auto()
     """Half-open: nothing arrives on either side, and no side is told so."""
+    HALF_CLOSED = auto()
+    """The server has said its last: the client is told so, and what it sends still arrives."""
 
 
 class Connection:
@@ -24,6 +26,13 @@ class Connection:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.mode = Mode.PASSES
         self._writers = (client, server)
+
+    def half_close(self) -> None:
+        """Let the client see the end of what the server says."""
+        client, _ = self._writers
+        self.mode = Mode.HALF_CLOSED
+        with suppress(OSError, RuntimeError):
+            client.write_eof()
 
     def cut(self) -> None:
         """Break both halves."""
@@ -34,12 +43,15 @@ class Connection:
 class Link:
     """Listens on `port` and connects each client to the next of the `targets` that can be reached.
 
-    `delay` is how long, in seconds, everything on it is held back.
+    `delay` is how long, in seconds, everything on it is held back; `rate` how many bytes a second
+    each half of a connection carries, None as many as come.
     """
 
     def __init__(self, targets: Sequence[int]) -> None:
         self.port = 0
         self.delay = 0.0
+        self.rate: float | None = None
+        self._severed = False
         self._targets = targets
         self._turn = itertools.count()
         self._connections: set[Connection] = set()
@@ -71,6 +83,25 @@ class Link:
             connection.cut()
         self._connections.clear()
 
+    def half_close(self) -> None:
+        """End what the servers say on the connections of this moment; new ones pass."""
+        for connection in self._connections:
+            if connection.mode is Mode.PASSES:
+                connection.half_close()
+
+    def sever(self) -> None:
+        """Swallow everything, on new connections too, until `mend`."""
+        self._severed = True
+        for connection in self._connections:
+            connection.mode = Mode.SWALLOWS
+
+    def mend(self) -> None:
+        """Let new connections pass, unhindered, and break those that have lost something."""
+        self._severed, self.delay, self.rate = False, 0.0, None
+        for connection in [*self._connections]:
+            if connection.mode is not Mode.PASSES:
+                connection.cut()
+
     async def lose_replies(self, seconds: float) -> None:
         """Lose what the server says for so long, then break these connections."""
         await self._spoil(Mode.LOSES_REPLIES, seconds)
@@ -94,6 +125,8 @@ class Link:
             return
         server, to_server = reached
         connection = Connection(writer, to_server)
+        if self._severed:
+            connection.mode = Mode.SWALLOWS
         self._connections.add(connection)
         pumps = (
             self._pump(connection, client, to_server, replies=False),
@@ -131,11 +164,28 @@ class Link:
         *,
         replies: bool,
     ) -> None:
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):
             while data := await reader.read(1 << 16):
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                lost = replies and connection.mode is Mode.LOSES_REPLIES
-                if not lost and connection.mode is not Mode.SWALLOWS:
-                    writer.write(data)
-                    await writer.drain()
+                for part in self._parts(data):
+                    if _arrives(connection.mode, replies=replies):
+                        writer.write(part)
+                        await writer.drain()
+                    if self.rate is not None:
+                        await asyncio.sleep(len(part) / self.rate)
+
+    def _parts(self, data: bytes) -> Iterator[bytes]:
+        """Cut data into what a slow link carries in a twentieth of a second."""
+        if self.rate is None:
+            yield data
+            return
+        size = max(1, int(self.rate / 20))
+        for begin in range(0, len(data), size):
+            yield data[begin : begin + size]
+
+
+def _arrives(mode: Mode, *, replies: bool) -> bool:
+    if replies:
+        return mode is Mode.PASSES
+    return mode is not Mode.SWALLOWS

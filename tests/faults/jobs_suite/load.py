@@ -12,7 +12,6 @@ from mainstay.channel import Channel
 from mainstay.errors import DeadlineError, MainstayError
 from mainstay.jobs import Event, JobClient, JobState
 from tests.faults.jobs_suite.functions import REPEATED, event_of
-from tests.faults.jobs_suite.link import Link
 
 TENANTS = ("acme", "globex")
 KEYS = ("a", "b", "c")
@@ -61,7 +60,7 @@ class Load:
     """
 
     def __init__(
-        self, link: Link, rng: random.Random, *, backlog: Callable[[], int] = lambda: 0
+        self, target: str, rng: random.Random, *, backlog: Callable[[], int] = lambda: 0
     ) -> None:
         self.accepted: dict[str, Sent] = {}
         self.unanswered: set[int] = set()
@@ -71,7 +70,7 @@ class Load:
         self._rng = rng
         self._backlog = backlog
         self._sent = 0
-        self._channels = {tenant: Channel(link.address, tenant=tenant) for tenant in TENANTS}
+        self._channels = {tenant: Channel(target, tenant=tenant) for tenant in TENANTS}
         self.clients = {tenant: JobClient(each) for tenant, each in self._channels.items()}
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ def report(findings: Findings, defaults: DefaultFindings | None) -> str:
         *([_details(violations)] if violations else []),
         "## Faults",
         _faults(findings),
-        _paragraph(
+        paragraph(
             "Silence is the longest time after such a fault in which no job of anybody moved, "
             "caused by whatever was broken then. Taken over is when another worker began with a "
             "job that was lost, after the fault: in the middle, and the latest."
@@ -43,7 +43,7 @@ def report(findings: Findings, defaults: DefaultFindings | None) -> str:
 
 def _introduction(findings: Findings) -> str:
     plan = findings.plan
-    return _paragraph(
+    return paragraph(
         f"Two replicas, {len(CLOCKS)} workers (the clock of one an hour fast, of one an hour "
         "slow) and PostgreSQL, each a process of its own, with links between them that fail; and "
         "two workers that say everything twice, in the wrong order and for others. What they did "
@@ -58,13 +58,13 @@ CLOCKS = ("right", "fast", "slow", "right")
 
 def _promises(violations: Iterable[Violation]) -> str:
     counts = Counter(violation.promise for violation in violations)
-    return _table(("promise", "violations"), [(name, f"{counts[name]:,}") for name in PROMISES])
+    return table(("promise", "violations"), [(name, f"{counts[name]:,}") for name in PROMISES])
 
 
 def _success(findings: Findings) -> str:
     sent = sum(findings.accepted.values())
     why = ", ".join(f"{count} {reason}" for reason, count in findings.failures.items())
-    return _paragraph(
+    return paragraph(
         f"Of {findings.due:,} jobs that should succeed or be undone {findings.succeeded:,} were "
         f"({findings.success:.2%}{'; ' + why if why else ''}). {sent:,} jobs were acknowledged, "
         f"{findings.unanswered} sent without ever an answer. Once all was healed, the last job was "
@@ -92,7 +92,7 @@ def _faults(findings: Findings) -> str:
         )
         for each in findings.recoveries
     ]
-    return _table(("fault", "times", "silence", "taken over", "latest"), rows)
+    return table(("fault", "times", "silence", "taken over", "latest"), rows)
 
 
 def _at_defaults(defaults: DefaultFindings) -> str:
@@ -100,7 +100,7 @@ def _at_defaults(defaults: DefaultFindings) -> str:
         ("killed", defaults.killed, "12 s"),
         ("stopped, silent", defaults.silent, f"{LEASE + 1:.0f} s"),
     ]
-    table = _table(
+    shown = table(
         ("worker", "jobs lost", "first taken over", "last", "bar"),
         [
             (name, str(len(waits)), _seconds(min(waits)), _seconds(max(waits)), bar)
@@ -108,7 +108,7 @@ def _at_defaults(defaults: DefaultFindings) -> str:
             if waits
         ],
     )
-    return "## At the default lease of 30 s and resume window of 5 s\n\n" + table
+    return "## At the default lease of 30 s and resume window of 5 s\n\n" + shown
 
 
 def _load(findings: Findings) -> str:
@@ -116,7 +116,7 @@ def _load(findings: Findings) -> str:
     for (function, state), count in sorted(findings.ends.items()):
         ends.setdefault(function, []).append(f"{count:,} {state}")
     rows = [(function, ", ".join(states)) for function, states in ends.items()]
-    return _table(("function", "jobs by end, children included"), rows)
+    return table(("function", "jobs by end, children included"), rows)
 
 
 def _notes(findings: Findings) -> str:
@@ -149,11 +149,13 @@ def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} s"
 
 
-def _paragraph(text: str) -> str:
+def paragraph(text: str) -> str:
+    """Return text in lines."""
     return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
     lines = [headings, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     text = [

@@ -118,7 +118,9 @@ class _Performance:
         self._rng = random.Random(plan.seed)
         self._sampler = Sampler(stage.database)
         self.load = Load(
-            stage.link, random.Random(plan.seed + 1), backlog=lambda: self._sampler.backlog
+            stage.link.address,
+            random.Random(plan.seed + 1),
+            backlog=lambda: self._sampler.backlog,
         )
         self._faults = Faults(stage, random.Random(plan.seed + 2), lease=LEASE)
         self._companion = Companion(stage.database, self.load)
@@ -133,7 +135,7 @@ class _Performance:
         """Send, break and heal; returns when no job is left to be done, or the time is over."""
         tasks = [self._companion.run(), self._sampler.run(), self._revive()]
         tasks += [worker.run() for worker in self._unruly]
-        async with _in_background(*tasks):
+        async with in_background(*tasks):
             for worker in self._unruly:
                 await worker.ready.wait()
             await self._stay_calm()
@@ -197,7 +199,7 @@ class _Performance:
             seconds = pause * self._faults.kinds
         else:
             faults = self._faults.at_random(seconds, pause)
-        async with _in_background(self._kill_by_jobs(seconds)):
+        async with in_background(self._kill_by_jobs(seconds)):
             await asyncio.gather(faults, self.load.send_steadily(self._plan.rate, seconds))
 
     async def _kill_by_jobs(self, seconds: float) -> None:
@@ -248,7 +250,7 @@ def _ends(records: Any) -> Counter[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run tasks within the block; one that fails ends the block with its error."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(each) for each in work]

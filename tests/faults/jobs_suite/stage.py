@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import grpc
 
 from cli.embedded.postgres import ROLE, PostgresServer
 from cli.ports import free_ports
-from cli.process import Child, Command
+from cli.process import Command
 from tests.faults.jobs_suite.functions import BODIES, TRIGGERED, event_of
 from tests.faults.jobs_suite.link import Link
+from tests.faults.jobs_suite.process import PATIENCE, Process
 from tests.faults.jobs_suite.worker_process import CLOCK
 
 # What is said of a PostgreSQL that is not there, goes or comes.
@@ -32,9 +32,11 @@ GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InterfaceError,
+    # A connection that was lost in the middle of a message, and one that a full server refuses.
+    asyncpg.InternalClientError,
+    asyncpg.InsufficientResourcesError,
 )
 ROOT = Path(__file__).parents[3]
-PATIENCE = 60.0
 REPLICAS = 2
 HOUR = 3600.0
 
@@ -50,47 +52,13 @@ class Size:
     terms: Mapping[str, str] = field(default_factory=dict)
 
 
-class Player:
-    """A process that is started again and again; whoever breaks it holds `lock` meanwhile."""
+class Player(Process):
+    """A process behind a link of its own; whoever breaks it holds `lock` meanwhile."""
 
     def __init__(self, name: str, command: Command, link: Link, port: int = 0) -> None:
-        self.name = name
+        super().__init__(name, command, port=port)
         self.link = link
-        self.port = port
         self.lock = asyncio.Lock()
-        self.starts = 0
-        self._command = command
-        self._child: Child | None = None
-
-    async def start(self) -> None:
-        """Start it, again if need be."""
-        self._child = await Child.start(self._command)
-        self.starts += 1
-
-    @property
-    def runs(self) -> bool:
-        return self._child is not None and self._child.returncode is None
-
-    async def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
-        if self._child is not None:
-            await self._child.stop()
-
-    async def kill(self) -> None:
-        """End it with SIGKILL, if it still runs."""
-        if self._child is not None:
-            await self._child.kill()
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to it and all it has started."""
-        if self._child is not None:
-            self._child.send_all(number)
-
-    async def answers(self) -> None:
-        """Wait until its port takes calls."""
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            async with asyncio.timeout(PATIENCE):
-                await channel.channel_ready()
 
 
 class Database:
@@ -180,8 +148,8 @@ async def running_stage(
 ) -> AsyncIterator[Stage]:
     """Run everything within the block, on a database of that name that is made for it."""
     (ledgers := folder / "ledgers").mkdir(parents=True)
-    _write_policies(folder / "policies")
-    url = await _create_database(postgres, database)
+    write_policies(folder / "policies")
+    url = await create_database(postgres, database)
     async with AsyncExitStack() as stack:
         servers = []
         for number, port in enumerate(free_ports(REPLICAS), start=1):
@@ -250,7 +218,8 @@ def _command(
     )
 
 
-async def _create_database(postgres: PostgresServer, name: str) -> str:
+async def create_database(postgres: PostgresServer, name: str) -> str:
+    """Make an empty database and return its URL."""
     connection = await asyncpg.connect(postgres.url, ssl=False)
     try:
         await connection.execute(f"CREATE DATABASE {name}")
@@ -259,7 +228,7 @@ async def _create_database(postgres: PostgresServer, name: str) -> str:
     return postgres.url_of(name)
 
 
-def _write_policies(folder: Path) -> None:
+def write_policies(folder: Path) -> None:
     """Write a policies folder with schemas that take any object."""
     (events := folder / "events").mkdir(parents=True)
     shutil.copy(ROOT / "policies" / "jobs.yaml", folder)
