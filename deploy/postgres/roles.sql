@@ -15,11 +15,14 @@ CREATE ROLE mainstay_owner LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB
 -- policies that keep tenants apart, nor make an API key.
 CREATE ROLE mainstay_app LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB;
 
+-- Who is no superuser has to be a member of a role to make a database for it, for as long as that takes.
+GRANT mainstay_owner TO CURRENT_USER;
 CREATE DATABASE mainstay OWNER mainstay_owner;
 -- Nobody else has any business there. The right to make temporary tables, by which rows are added in
 -- batches, comes with the others from `mainstay migrate --role`.
 REVOKE ALL ON DATABASE mainstay FROM PUBLIC;
 GRANT CONNECT ON DATABASE mainstay TO mainstay_app;
+REVOKE mainstay_owner FROM CURRENT_USER;
 
 -- Optional: the age of others' transactions (jobs), and the lag of standbys (health).
 -- GRANT pg_monitor TO mainstay_app;

@@ -4,8 +4,8 @@
 
 A fixed number of slots says nothing of how fast they come free. What callers feel is how long
 their calls wait before anything is done for them. That is measured (`shared.rpc.sounding`), and the
-number of calls that are let in follows it: fewer by a fifth, or by half, as long as the delay is
-above its target, more by a little as soon as it is not. That is additive increase and
+number of calls that are let in follows it: fewer by a fifth, or by half, as long as the delay stays
+above its target, more by a little as soon as it does not. That is additive increase and
 multiplicative decrease, driven by queueing delay as in Cho et al., "Overload Control for µs-scale
 RPCs with Breakwater", OSDI 2020. Who is left out is decided by max-min fairness: tenants that ask
 for little get all of it, and those that ask for most share what is left.
@@ -28,8 +28,12 @@ LONG = 4 * TARGET
 
 HALF = 0.5
 INCREASE = 1.05
-LEAST = 4
-"""Calls between two soundings that are let in however long the queue is: health is not all."""
+LEAST = 50
+"""Calls between two soundings that are let in however long the queue is: a process with a core for
+itself serves as many, and where it has not, a burst after a moment's stop is no overload."""
+
+SUSTAINED = 3
+"""Soundings in a row that find a queue before anybody is shed: the first may be a hiccup."""
 
 MOST_TENANTS = 1_000
 """Tenants told apart between two soundings; the others count as one."""
@@ -57,11 +61,12 @@ class Rate:
 class Allowance:
     """How many calls of each tenant are let in until the next sounding; it knows no clock."""
 
-    __slots__ = ("_asked", "_level", "_limit")
+    __slots__ = ("_asked", "_late", "_level", "_limit")
 
     def __init__(self) -> None:
         self._limit = inf
         self._level = inf
+        self._late = 0
         self._asked: dict[Tenant, int] = {}
 
     @property
@@ -92,10 +97,11 @@ class Allowance:
         """Take notice of the delay of a call since the last sounding, and begin anew."""
         asked = list(self._asked.values())
         wanted, let_in = sum(asked), sum(min(each, self._level) for each in asked)
-        if delay > TARGET:
+        self._late = self._late + 1 if delay > TARGET else 0
+        if self._late >= SUSTAINED or (self._late and self.limited):
             decrease = DECREASE if delay < LONG else HALF
             self._limit = max(LEAST, min(self._limit, let_in) * decrease)
-        elif self._limit < inf:
+        elif self.limited:
             self._limit = self._limit * INCREASE + 1
             if self._limit > wanted:
                 self._limit = inf

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from mainstay.context import set_current
 from mainstay.errors import (
     AuthenticationError,
+    AuthorizationError,
     CancelledError,
     DeadlineError,
     MainstayError,
@@ -20,10 +21,11 @@ from mainstay.errors import (
     ValidationError,
 )
 from mainstay.errors_wire import to_trailing_metadata, wire_message
+from shared.identity import refusals
 from shared.identity.principal import STRANGER
 from shared.identity.scopes import OPEN
 from shared.rpc.admission import Admission
-from shared.rpc.call import Call, enter_call
+from shared.rpc.call import Call, Tenant, enter_call
 from shared.rpc.call_record import CallRecord
 from shared.rpc.field_bounds import ORDINARY
 from shared.rpc.gate import Gate, check_operator, check_scope, tenant_of
@@ -43,6 +45,8 @@ STATUS_TIMEOUT = 1.0
 """Longest wait for the status of a failed call to leave, in seconds."""
 
 _UNLIMITED = nullcontext()
+# Also UNAVAILABLE: who was known and is not found now may have been revoked.
+_NO_LONGER = (AuthenticationError, AuthorizationError, UnavailableError)
 
 
 class Exchange:
@@ -111,7 +115,6 @@ class Exchange:
         except grpc.aio.InternalError as error:
             raise CancelledError(CALLER_LEFT) from error
         self._admit()
-        self._task = asyncio.current_task()
 
     def open_unary(self) -> None:
         """Have the request id echoed with the answer, then admit the call or raise why not."""
@@ -122,21 +125,18 @@ class Exchange:
     def _admit(self) -> None:
         record, method = self.record, self._method
         headers = record.headers
-        principal = record.principal
         self._open_deadline()
-        record.tenant = tenant = tenant_of(
-            headers.tenant, principal.tenant, wildcard=method.policy.wildcard_tenant
-        )
-        check_scope(principal, method.scope, method.name)
-        if method.policy.operators:
-            check_operator(principal, method.name)
+        record.tenant = tenant = self._tenant()
+        self._check_rights()
         if method.policy.admission:
             self._admission.enter(lasting=method.lasting, tenant=tenant)
             self._holds_slot = True
+        if method.lasting:
+            self._task = asyncio.current_task()
         call = Call(
             method.name,
             tenant,
-            principal.name,
+            record.principal.name,
             headers.request_id,
             record.traceparent,
             self._deadline,
@@ -144,6 +144,17 @@ class Exchange:
         )
         enter_call(call)
         set_current(call.request)
+
+    def _tenant(self) -> Tenant:
+        record = self.record
+        wildcard = self._method.policy.wildcard_tenant
+        return tenant_of(record.headers.tenant, record.principal.tenant, wildcard=wildcard)
+
+    def _check_rights(self) -> None:
+        principal, method = self.record.principal, self._method
+        check_scope(principal, method.scope, method.name)
+        if method.policy.operators:
+            check_operator(principal, method.name)
 
     def _open_deadline(self) -> None:
         asked = self._context.time_remaining()
@@ -204,9 +215,10 @@ class Exchange:
 
     async def fail(self, cause: BaseException) -> NoReturn:
         """Tell of the failure, and the caller what it may know."""
-        if self._refusal is not None and self._task is not None:
+        task, self._task = self._task, None  # from here on nobody else ends it
+        if self._refusal is not None and task is not None:
             cause = self._refusal
-            self._task.uncancel()
+            task.uncancel()
         cancelled = _is_cancelled()
         failure = failure_of(cause, deadline=self._end_of_time(), cancelled=cancelled)
         self.record.fail(failure)
@@ -224,15 +236,33 @@ class Exchange:
             raise asyncio.CancelledError from cause
         raise AssertionError("abort raises")
 
-    async def recheck(self) -> None:
-        """End a call that lasts when its caller is known no longer; raises as `Gate.find`."""
+    def recheck(self) -> bool:
+        """End a call that lasts if its caller may make it no longer; False if that is not known."""
         try:
             if not self.recognize():
-                await self.identify()
-        except AuthenticationError as error:
-            if self._task is not None and self._refusal is None:
-                self._refusal = error
-                self._task.cancel()
+                return False
+            self._check_still()
+        except _NO_LONGER as error:
+            self._end(error)
+        return True
+
+    async def recheck_slowly(self) -> None:
+        """Do the same after looking the caller up; who is not found now is known no longer."""
+        try:
+            await self.identify()
+            self._check_still()
+        except _NO_LONGER as error:
+            self._end(error)
+
+    def _check_still(self) -> None:
+        self._check_rights()
+        if self._tenant() != self.record.tenant:
+            raise refusals.invalid()
+
+    def _end(self, refusal: MainstayError) -> None:
+        if self._task is not None and self._refusal is None:
+            self._refusal = refusal
+            self._task.cancel()
 
     def _end_of_time(self) -> float:
         """Return the deadline, also of a call that ends before it was admitted."""
@@ -241,6 +271,7 @@ class Exchange:
 
     def close(self) -> None:
         """Give back what the call held."""
+        self._task = None
         if self._holds_slot:
             self._admission.leave(lasting=self._method.lasting)
             self._holds_slot = False

@@ -11,7 +11,7 @@ for server streams, costs a fifth of a cache hit.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -32,7 +32,7 @@ Behaviour = Callable[..., Any]
 UNKNOWN_METHOD = "unknown"
 _MAX_NAME = 120
 RECHECK_INTERVAL = 2.0
-"""Seconds between two looks whether the callers of streams may still call."""
+"""Seconds between two looks whether the callers of streams and long polls may still call."""
 
 
 class Pipeline:
@@ -102,7 +102,7 @@ class Pipeline:
                 )
 
     def _unary(self, method: Method, behaviour: Behaviour) -> Behaviour:
-        gate, admission = self._gate, self._admission
+        gate, admission, lasting = self._gate, self._admission, self._lasting
 
         async def handle(raw: bytes, context: Context) -> bytes:
             exchange = Exchange(method, gate, admission, context)
@@ -110,6 +110,8 @@ class Pipeline:
                 if not exchange.recognize():
                     await exchange.identify()
                 exchange.open_unary()
+                if method.lasting:
+                    lasting.add(exchange)
                 request = exchange.parse(raw)
                 if exchange.limit is None:  # as a rule, and a context manager is not free
                     response = await behaviour(request, None)
@@ -123,6 +125,7 @@ class Pipeline:
                 exchange.record.succeed()
                 return reply
             finally:
+                lasting.discard(exchange)
                 exchange.close()
 
         return handle
@@ -173,12 +176,12 @@ class Pipeline:
             exchange.close()
 
     async def recheck(self) -> None:
-        """End the streams of callers who may call no longer; for a background task."""
+        """End the calls that last of callers who may call no longer; for a background task."""
         while True:
             await asyncio.sleep(RECHECK_INTERVAL)
-            with suppress(UnavailableError):  # then at the next turn
-                for exchange in tuple(self._lasting):
-                    await exchange.recheck()
+            unknown = [each for each in tuple(self._lasting) if not each.recheck()]
+            # At once: one by one they would wait for each other's looks.
+            await asyncio.gather(*(each.recheck_slowly() for each in unknown))
 
 
 async def _nothing_first() -> bytes:

@@ -163,7 +163,7 @@ class RpcServer:
         return self._server.add_secure_port(address, self._tls.rpc_credentials())
 
     async def recheck(self) -> None:
-        """End the streams of callers who may call no longer; for a background task."""
+        """End the calls that last of callers who may call no longer; for a background task."""
         await self._pipeline.recheck()
 
     async def stop(self, grace: float) -> None:
@@ -198,10 +198,16 @@ def _options(*, shared_port: bool, max_calls: int) -> list[tuple[str, Any]]:
         ("grpc.server.max_pending_requests_hard_limit", 2 * max(max_calls, LEAST_WAITING)),
         # Whoever called has given up by then: dropped before anything is done for it.
         ("grpc.server_max_unrequested_time_in_server", MAX_WAIT),
-        # Clients may ping every 10 s, also when idle; the default of 300 s cuts them off.
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # Clients ping every 10 s, also when idle; the default of 300 s cuts them off. Half of it,
+        # since two pings may arrive closer than they were sent.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # After half an hour a caller is asked to connect again, and finds replicas that came since;
+        # calls and streams under way go on where they are.
+        ("grpc.max_connection_age_ms", 1_800_000),
         # A peer that vanished is noticed within half a minute.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # For gRPC's own pings too: while one of them waits, for 60 s by default, no other is sent.
+        ("grpc.http2.ping_timeout_ms", 10_000),
     ]

@@ -318,7 +318,6 @@ class TestKeys:
             "a key",
             None,
         ],
-        ids=lambda listed: str(listed)[:40],
     )
     def test_that_cannot_check_signatures_are_left_out(self, listed: Any) -> None:
         """Also private ones, which are everybody's by now, and short ones; the others count."""

@@ -162,7 +162,7 @@ class TestATokenIsRefused:
             {"sub": "mainstay"},
             {"sub": "anonymous"},
         ],
-        ids=str,
+        ids=lambda changes: next(iter(changes)),
     )
     def test_for_what_it_claims(self, verifier: JwtVerifier, changes: Claims) -> None:
         """With one reason for all, so that nobody learns which."""

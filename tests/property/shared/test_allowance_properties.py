@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shared.rpc.admission import LEAST, TARGET, Allowance, fair_level
 from shared.rpc.call import Tenant
 
-counts = st.lists(st.integers(0, 60), min_size=1, max_size=8)
+counts = st.lists(st.integers(0, 300), min_size=1, max_size=8)
 delays = st.floats(0, 10)
 
 
