@@ -1,14 +1,13 @@
 """Server CPU that the check of an API key adds to a cache hit, as a ratio to a hit without one."""
 
 import secrets
-import statistics
 from datetime import timedelta
 
-from bench.floor import CALLERS, CALLS_PER_CALLER, Call, cost
+from bench.beside import Beside, beside, hits
+from bench.floor import CALLERS, CALLS_PER_CALLER
 from bench.report import OURS, Comparison, Findings
-from bench.target import Target, cache_service
+from bench.target import cache_service
 from bench.telemetry_stage import postgres
-from mainstay.cache.client import CacheClient
 from mainstay.channel import Channel
 from mainstay.credentials import Credentials
 from shared.identity.api_key import mint
@@ -17,13 +16,12 @@ from shared.identity.postgres_administration import PostgresKeyAdministration
 from shared.identity.postgres_keys import identity_postgres
 from shared.rpc.call import Tenant
 
-VALUE = b"x" * 100
 ROUNDS = 20
 BAR = 1.05
 
 
 async def run() -> Findings:
-    """Alternate rounds between the two, so that a busy neighbour disturbs both."""
+    """Run both on one PostgreSQL; both are sent the key."""
     async with postgres() as database:
         key = await _create_key(database.url)
         environment = {"MAINSTAY_POSTGRES_URL": database.url}
@@ -33,9 +31,8 @@ async def run() -> Findings:
             Channel(off.address, tenant="bench", credentials=Credentials(key)) as to_off,
             Channel(on.address, tenant="bench", credentials=Credentials(key)) as to_on,
         ):
-            calls = [await _hits(channel) for channel in (to_off, to_on)]
-            rounds = [await _turn(number, off, on, calls) for number in range(ROUNDS + 1)]
-    return _findings(rounds[1:])  # the first warms up
+            calls = await hits(to_off), await hits(to_on)
+            return _findings(await beside(off, on, calls, turns=ROUNDS))
 
 
 async def _create_key(url: str) -> str:
@@ -52,33 +49,16 @@ async def _create_key(url: str) -> str:
     return key.text
 
 
-async def _hits(channel: Channel) -> Call:
-    client = CacheClient(channel)
-    await client.set("bench", "key", VALUE, ttl=timedelta(hours=1))
-    return lambda _: client.get("bench", "key")
-
-
-async def _turn(number: int, off: Target, on: Target, calls: list[Call]) -> tuple[float, float]:
-    """Measure both, each of them first in every other round."""
-    if number % 2:
-        checked = await cost(on.service, calls[1])
-        return await cost(off.service, calls[0]), checked
-    free = await cost(off.service, calls[0])
-    return free, await cost(on.service, calls[1])
-
-
-def _findings(rounds: list[tuple[float, float]]) -> Findings:
-    free = statistics.median(off for off, _ in rounds)
-    checked = statistics.median(on for _, on in rounds)
-    ratio = statistics.median(on / off for off, on in rounds)
+def _findings(found: Beside) -> Findings:
     row = Comparison(
         what="A hit's CPU, key checked / not",
         bar=f"< {BAR:g} ×",
-        met=ratio < BAR,
-        figures={OURS: f"{ratio:.3f} ×"},
+        met=found.ratio < BAR,
+        figures={OURS: f"{found.ratio:.3f} ×"},
     )
     note = (
-        f"CPU: {checked:.0f} µs of the service against {free:.0f} µs, medians of {ROUNDS} turns of "
-        f"{CALLERS} callers with {CALLS_PER_CALLER} calls each. Both are sent the key."
+        f"CPU: {found.second:.0f} µs of the service against {found.first:.0f} µs, medians of "
+        f"{ROUNDS} turns of {CALLERS} callers with {CALLS_PER_CALLER} calls each. Both are sent "
+        "the key."
     )
     return Findings(rows=[row], note=note)

@@ -1,22 +1,17 @@
 """Server CPU of a cache hit with everything on, as a ratio to everything off."""
 
-import statistics
-from datetime import timedelta
-
-from bench.floor import CALLERS, CALLS_PER_CALLER, Call, cost
+from bench.beside import Beside, beside, hits
+from bench.floor import CALLERS, CALLS_PER_CALLER
 from bench.report import OURS, Comparison, Findings
-from bench.target import Target
 from bench.telemetry_stage import postgres, silent, sink, telling
-from mainstay.cache.client import CacheClient
 from mainstay.channel import Channel
 
-VALUE = b"x" * 100
 ROUNDS = 12
 BAR = 1.25
 
 
 async def run() -> Findings:
-    """Alternate rounds between the two, so that a busy neighbour disturbs both."""
+    """Run both on one PostgreSQL."""
     async with (
         postgres() as database,
         sink() as told,
@@ -25,42 +20,24 @@ async def run() -> Findings:
         Channel(off.address) as to_off,
         Channel(on.address) as to_on,
     ):
-        calls = [await _hits(channel) for channel in (to_off, to_on)]
-        rounds = [await _turn(number, off, on, calls) for number in range(ROUNDS + 1)]
+        calls = await hits(to_off), await hits(to_on)
+        found = await beside(off, on, calls, turns=ROUNDS)
         if not told.taken:
             raise RuntimeError("no span arrived: not everything was on")
-    return _findings(rounds[1:], told.taken)  # the first warms up
+    return _findings(found, told.taken)
 
 
-async def _hits(channel: Channel) -> Call:
-    client = CacheClient(channel)
-    await client.set("bench", "key", VALUE, ttl=timedelta(hours=1))
-    return lambda _: client.get("bench", "key")
-
-
-async def _turn(number: int, off: Target, on: Target, calls: list[Call]) -> tuple[float, float]:
-    """Measure both, each of them first in every other round."""
-    if number % 2:
-        told = await cost(on.service, calls[1])
-        return await cost(off.service, calls[0]), told
-    quiet = await cost(off.service, calls[0])
-    return quiet, await cost(on.service, calls[1])
-
-
-def _findings(rounds: list[tuple[float, float]], batches: int) -> Findings:
-    quiet = statistics.median(off for off, _ in rounds)
-    told = statistics.median(on for _, on in rounds)
-    ratio = statistics.median(on / off for off, on in rounds)
+def _findings(found: Beside, batches: int) -> Findings:
     row = Comparison(
         what="A hit's CPU, all on / off",
         bar=f"≤ {BAR:g} ×",
-        met=ratio <= BAR,
-        figures={OURS: f"{ratio:.2f} ×"},
+        met=found.ratio <= BAR,
+        figures={OURS: f"{found.ratio:.2f} ×"},
     )
     note = (
-        f"CPU: {told:.0f} µs of the service against {quiet:.0f} µs, medians of {ROUNDS} turns of "
-        f"{CALLERS} callers with {CALLS_PER_CALLER} calls each. On are traces at 10 % over OTLP "
-        f"({batches} batches arrived), Sentry, JSON lines, the request log in PostgreSQL, and a "
-        "scrape of the metrics each second; off is all of it, lines included."
+        f"CPU: {found.second:.0f} µs of the service against {found.first:.0f} µs, medians of "
+        f"{ROUNDS} turns of {CALLERS} callers with {CALLS_PER_CALLER} calls each. On are traces at "
+        f"10 % over OTLP ({batches} batches arrived), Sentry, JSON lines, the request log in "
+        "PostgreSQL, and a scrape of the metrics each second; off is all of it, lines included."
     )
     return Findings(rows=[row], note=note)

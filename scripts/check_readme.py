@@ -16,6 +16,7 @@ DOCUMENTS += [
         "data",
         "deployment",
         "errors",
+        "faults",
         "kubernetes",
         "load-balancers",
         "observability",

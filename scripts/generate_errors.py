@@ -2,10 +2,17 @@
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mainstay.errors import ConfigurationError, MainstayError, error_types
+from mainstay.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    ConfigurationError,
+    MainstayError,
+    UnavailableError,
+    error_types,
+)
 from mainstay.errors_wire import from_code, to_status
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
@@ -39,10 +46,41 @@ The web middleware answers with the HTTP status and problem JSON (RFC 9457): `ti
 for users, `code` the reason, `request_id` the request.
 """
 
+REASONS: Mapping[str, tuple[type[MainstayError], str]] = {
+    "CREDENTIALS_MISSING": (AuthenticationError, "the call shows no API key, token or certificate"),
+    "CREDENTIALS_INVALID": (AuthenticationError, "they are nobody's, or were revoked"),
+    "CREDENTIALS_EXPIRED": (AuthenticationError, "they were somebody's; get new ones"),
+    "SCOPE_MISSING": (AuthorizationError, "they lack the method's scope, which it names"),
+    "TENANT_FORBIDDEN": (AuthorizationError, "they are of one tenant, and the call names another"),
+    "ALL_TENANTS_REQUIRED": (
+        AuthorizationError,
+        "the method is about what all tenants share, and they are of one",
+    ),
+    "IDENTITY_UNAVAILABLE": (
+        UnavailableError,
+        "whose they are cannot be found out now: PostgreSQL or the issuer is away",
+    ),
+    "OVERLOADED": (
+        UnavailableError,
+        "more calls come than can be served soon, or too many last; nothing was done",
+    ),
+    "TLS_FAILED": (UnavailableError, "of the SDK: no TLS came about; the message says why"),
+}
+"""More special reasons that a call of any service may end with."""
+
 
 def page() -> str:
     """Return the page."""
-    return "\n".join([INTRODUCTION, *table(), "", *sections()])
+    return "\n".join([INTRODUCTION, *table(), "", *reasons(), "", *sections()])
+
+
+def reasons() -> Iterator[str]:
+    """Yield the table of what any call may end with before its method is begun."""
+    yield "Before any method is begun a call may end with one of these:\n"
+    yield "| reason | class | when |"
+    yield "|---|---|---|"
+    for reason, (kind, when) in REASONS.items():
+        yield f"| `{reason}` | [{kind.__name__}](#{kind.__name__.lower()}) | {when} |"
 
 
 def table() -> Iterator[str]:

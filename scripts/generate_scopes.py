@@ -13,6 +13,8 @@ from mainstay.grpc_health.v1 import health_pb2
 from mainstay.health.v1 import health_service_pb2
 from mainstay.jobs.v1 import job_service_pb2, worker_service_pb2
 from mainstay.ratelimit.v1 import ratelimit_service_pb2
+from services.health import servicer as health_servicer
+from services.ratelimit import servicer as ratelimit_servicer
 from services.ratelimit import serving_envoy
 from shared.identity.scopes import OPEN, SCOPES
 from shared.rpc import health, reflection
@@ -33,6 +35,13 @@ FOREIGN: Mapping[str, Mapping[str, MethodPolicy]] = {
     **dict.fromkeys(reflection.SERVICES, reflection.METHODS),
 }
 """Standards of others: what their methods need is said where they are served."""
+
+SHARED = "for all tenants"
+OPERATED: Mapping[str, Mapping[str, MethodPolicy]] = {
+    "mainstay.ratelimit.v1.RateLimitService": ratelimit_servicer.METHODS,
+    "mainstay.health.v1.HealthService": health_servicer.METHODS,
+}
+"""Services with methods that are for operators: it is said where they are served."""
 
 MEANINGS = {
     "cache:read": "read what is cached, and how well the cache does",
@@ -62,6 +71,10 @@ What is granted may have wildcards, `cache:*` for all of an area and `*` for all
 not been granted one gets PERMISSION_DENIED (`SCOPE_MISSING`), which names it. `{OPEN}` means that
 nobody is asked who he is. Each call of a method whose scope ends in `:admin` is kept in the audit
 log.
+
+Credentials are of one tenant or of all. What all tenants share takes credentials {SHARED}, as
+below: a caller that is bound to one gets PERMISSION_DENIED (`ALL_TENANTS_REQUIRED`). If it names
+another tenant than its own, or `*`, it gets that too (`TENANT_FORBIDDEN`).
 """
 
 
@@ -111,7 +124,8 @@ def sections() -> Iterator[str]:
         for method, scope in methods.items():
             if scope not in {OPEN, *SCOPES}:
                 raise ValueError(f"{service}.{method} has the scope {scope!r}, which is none")
-            yield f"| {method} | `{scope}` |"
+            operators = method in OPERATED.get(service, {}) and OPERATED[service][method].operators
+            yield f"| {method} | `{scope}`{f', {SHARED}' if operators else ''} |"
         yield ""
 
 

@@ -28,11 +28,14 @@ log = structlog.get_logger()
 
 
 class ServerTls:
-    """The certificate of this process; safe to be asked by the threads of gRPC."""
+    """The certificate of this process; safe to be asked by the threads of gRPC.
+
+    `requires_certificates` says whether every client over gRPC has to show one.
+    """
 
     def __init__(self, files: PemFiles, *, requires_certificates: bool) -> None:
         self._files = files
-        self._requires = requires_certificates
+        self.requires_certificates = requires_certificates
         self._lock = threading.Lock()
         pem = files.read()
         _warn_of_age(pem)
@@ -57,7 +60,7 @@ class ServerTls:
         return grpc.dynamic_ssl_server_credentials(
             self._rpc,
             self._rpc_now,  # type: ignore[arg-type]  # documented to return None for "no change"
-            self._requires,
+            self.requires_certificates,
         )
 
     def http_context(self) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ CREATE ROLE mainstay_owner LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB
 -- policies that keep tenants apart, nor make an API key.
 CREATE ROLE mainstay_app LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB;
 
--- Who is no superuser has to be a member of a role to make a database for it, for as long as that takes.
+-- Who is no superuser makes databases for roles only that he is a member of; at the end he is none.
 GRANT mainstay_owner TO CURRENT_USER;
 CREATE DATABASE mainstay OWNER mainstay_owner;
 -- Nobody else has any business there. The right to make temporary tables, by which rows are added in

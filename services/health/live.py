@@ -6,7 +6,7 @@ for a slow reader: it is sent the latest when it has read the last.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from starlette.requests import Request
@@ -22,9 +22,13 @@ MAX_STREAMS = 200
 SEND_TIMEOUT = 30.0
 """Seconds after which a reader that takes nothing is given up, so that others get its place."""
 RETRY_SECONDS = 3
+RECHECK_INTERVAL = 2.0
+"""Seconds between two looks whether a reader of details may still see them."""
 
 News = Callable[[str], tuple[str, bytes]]
 """Returns the id of the current revision, and what is new since another one."""
+MayStay = Callable[[], Awaitable[bool]]
+"""Tells whether a reader may still see what a stream shows; the stream ends when not."""
 
 
 class Streams:
@@ -38,7 +42,14 @@ class Streams:
         self._heartbeat = heartbeat
         self.count = 0
 
-    def respond(self, request: Request, news: News, headers: dict[str, str]) -> Response:
+    def respond(
+        self,
+        request: Request,
+        news: News,
+        headers: dict[str, str],
+        *,
+        may_stay: MayStay | None = None,
+    ) -> Response:
         """Return the stream for a reader, or 503 when there are too many."""
         if self.count >= self._limit:
             return Response(
@@ -48,7 +59,7 @@ class Streams:
                 media_type="text/plain",
             )
         since = request.headers.get("last-event-id", request.query_params.get("since", ""))
-        return _EventStream(self, self._changes, news, since, self._heartbeat, headers)
+        return _EventStream(self, self._changes, news, since, self._heartbeat, headers, may_stay)
 
 
 class _EventStream(Response):
@@ -64,6 +75,7 @@ class _EventStream(Response):
         since: str,
         heartbeat: float,
         headers: dict[str, str],
+        may_stay: MayStay | None,
     ) -> None:
         super().__init__(headers={**headers, "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -72,6 +84,7 @@ class _EventStream(Response):
         self._news = news
         self._since = since
         self._heartbeat = heartbeat
+        self._may_stay = may_stay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start: Message = {
@@ -86,17 +99,26 @@ class _EventStream(Response):
         self._streams.count += 1
         telling = asyncio.create_task(self._tell(send), name="status stream")
         leaving = asyncio.create_task(_until_gone(receive), name="status stream reader")
+        refused = asyncio.create_task(self._until_refused(), name="status stream rights")
+        tasks = (telling, leaving, refused)
         try:
-            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._streams.count -= 1
-            telling.cancel()
-            leaving.cancel()
-            await asyncio.gather(telling, leaving, return_exceptions=True)
-        if telling.cancelled():
-            return
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(TimeoutError):
-            telling.result()
+            if not telling.cancelled():
+                telling.result()
+            elif not refused.cancelled():
+                await self._send(send, b"", more=False)
+
+    async def _until_refused(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_INTERVAL)
+            if self._may_stay is not None and not await self._may_stay():
+                return
 
     async def _tell(self, send: Send) -> None:
         await self._send(send, f"retry: {RETRY_SECONDS * 1000}\n\n".encode())

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,7 +58,9 @@ def page_routes(
         return Response(board.page(zipped=zipped), headers=headers, media_type="text/html")
 
     async def events(request: Request) -> Response:
-        return streams.respond(request, boards[await sees_details(request)].news, _HEADERS)
+        details = await sees_details(request)
+        may_stay = partial(sees_details, request) if details else None
+        return streams.respond(request, boards[details].news, _HEADERS, may_stay=may_stay)
 
     return [Route("/", page, methods=["GET"]), Route("/events", events, methods=["GET"])]
 

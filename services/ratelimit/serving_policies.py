@@ -1,5 +1,7 @@
 """The policy, its versions and previews, and the list of limits: parse, call, format."""
 
+from dataclasses import replace
+
 from mainstay.ratelimit.v1 import ratelimit_service_pb2 as pb
 from services.ratelimit import parsing
 from services.ratelimit.formatting import ALGORITHMS, FAILURE_MODES, MEASURES, timestamp
@@ -11,20 +13,18 @@ from shared.rpc.call import current_call
 from shared.rpc.policy import MethodPolicy
 
 # Reading a megabyte of YAML takes seconds.
-_PUTS_A_POLICY = MethodPolicy(
-    default_deadline=15.0, max_deadline=60.0, operators=True, roomy=frozenset({"text"})
-)
+_READS_A_POLICY = MethodPolicy(default_deadline=15.0, max_deadline=60.0, operators=True)
 # The text has the names and limits of tenants in it.
 _SHOWS_POLICIES = MethodPolicy(default_deadline=5.0, max_deadline=30.0, operators=True)
 METHODS = {
     "ListLimits": MethodPolicy(default_deadline=2.0, max_deadline=10.0),
-    "PutPolicy": _PUTS_A_POLICY,
+    "PutPolicy": replace(_READS_A_POLICY, roomy=frozenset({"text"})),
     "PreviewPolicy": MethodPolicy(
         default_deadline=30.0, max_deadline=120.0, roomy=frozenset({"text"})
     ),
     "GetPolicy": _SHOWS_POLICIES,
     "ListPolicyVersions": _SHOWS_POLICIES,
-    "RollbackPolicy": _PUTS_A_POLICY,
+    "RollbackPolicy": _READS_A_POLICY,
 }
 
 

@@ -244,6 +244,7 @@ def _is_for_checking(listed: Mapping[str, Any]) -> bool:
     return (
         isinstance(kid := listed.get("kid"), str)
         and 0 < len(kid) <= MAX_KID
+        and isinstance(listed.get("alg"), str | None)
         and listed.get("use", "sig") == "sig"
         and isinstance(operations, list)
         and "verify" in operations

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -18,6 +17,7 @@ LONGEST = 600.0
 """Seconds that a fetched JWKS is good for, whatever the issuer says of it."""
 RETRY_AFTER = 30.0
 FILE_INTERVAL = 2.0
+MAX_PORT = 65_535
 
 
 class FileSource:
@@ -108,14 +108,19 @@ def jwks_source(place: str) -> Source:
     """Return the source that the setting names; raises ConfigurationError for an open address."""
     if "://" not in place:
         return FileSource(Path(place))
-    try:
-        url = urlsplit(place)
-        host = url.hostname or ""
-    except ValueError:
-        host = ""
-    if host and (url.scheme == "https" or (url.scheme == "http" and is_loopback(host))):
+    if _is_safe(place):
         return HttpSource(place)
     raise ConfigurationError(
         "MAINSTAY_AUTH_JWT_JWKS should be an https:// URL or the path of a file: whoever can "
         "change the answer on its way could sign tokens (http:// is for 127.0.0.1)"
     )
+
+
+def _is_safe(place: str) -> bool:
+    try:
+        url = httpx.URL(place)
+    except httpx.InvalidURL:
+        return False
+    if not url.host or (url.port or 0) > MAX_PORT:
+        return False
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))

@@ -36,6 +36,8 @@ MAX_WAITING = 1_000
 """Calls that wait for a look at the store at the same time; more are told to come again."""
 MAX_UNKNOWN = 10_000
 MAX_HEADERS = 20_000
+MAX_HEADER = 100
+"""Characters of a header that is remembered; of a longer one most is padding."""
 _FRESH = POLL_INTERVAL * 2 + 1
 
 polls = Counter(
@@ -147,11 +149,16 @@ class KeyRing:
             raise refusals.invalid()
         if now + self._offset >= known.held.expires:
             raise refusals.expired()
+        self._remember(authorization, known)
+        self._uses[shown.key_id] = now
+        return known.principal
+
+    def _remember(self, authorization: str, known: _Known) -> None:
+        if len(authorization) > MAX_HEADER:
+            return
         if len(self._proved) >= MAX_HEADERS:
             del self._proved[next(iter(self._proved))]
         self._proved[authorization] = known
-        self._uses[shown.key_id] = now
-        return known.principal
 
     async def find(self, shown: ShownKey, authorization: str) -> Principal:
         """Return whose a key is after a look at the store.

@@ -33,7 +33,7 @@ LEAST = 50
 itself serves as many, and where it has not, a burst after a moment's stop is no overload."""
 
 SUSTAINED = 3
-"""Soundings in a row that find a queue before anybody is shed: the first may be a hiccup."""
+"""Looks in a row that find a queue before anybody is shed: the first may be a hiccup."""
 
 MOST_TENANTS = 1_000
 """Tenants told apart between two soundings; the others count as one."""

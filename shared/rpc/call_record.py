@@ -24,6 +24,7 @@ _NOT_KNOWN = Tenant("")
 log = structlog.get_logger()
 
 _sheds_told = Rate(10)
+_strangers_told = Rate(10)
 
 
 class CallRecord:
@@ -98,6 +99,8 @@ class CallRecord:
         assert self._method.audit is not None
         code, reason = outcome
         principal = self.principal
+        if principal is STRANGER and not _strangers_told.admits(time.monotonic()):
+            return  # else anybody could fill the disk, and crowd out what others did
         self._method.audit.note(
             AdminAct(
                 self._method.name,

@@ -22,7 +22,7 @@ from shared.identity.scopes import ADMINISTRATION, OPEN
 from shared.rpc.admission import Admission
 from shared.rpc.exchange import Context, Exchange
 from shared.rpc.field_bounds import FieldBounds
-from shared.rpc.gate import Audit, Gate, OpenGate, scope_of
+from shared.rpc.gate import Audit, Gate, scope_of
 from shared.rpc.method import Method
 from shared.rpc.policy import MethodPolicy
 from shared.telemetry import metrics
@@ -42,13 +42,13 @@ class Pipeline:
         self,
         *,
         admission: Admission,
+        gate: Gate,
         traced: bool,
         calls: CallStore | None = None,
-        gate: Gate | None = None,
         audit: Audit | None = None,
     ) -> None:
         self._admission = admission
-        self._gate = gate or OpenGate()
+        self._gate = gate
         self._audit = audit
         self._lasting: set[Exchange] = set()
         self._traced = traced

@@ -13,7 +13,7 @@ from mainstay.errors import ConfigurationError
 from mainstay.grpc_health.v1 import health_pb2_grpc
 from shared.rpc import health, reflection
 from shared.rpc.admission import Admission
-from shared.rpc.gate import Audit, Gate
+from shared.rpc.gate import Audit, CertainGate, Gate, OpenGate
 from shared.rpc.metadata import MAX_METADATA_BYTES
 from shared.rpc.pipeline import Pipeline, UnknownMethods
 from shared.rpc.policy import MethodPolicy
@@ -82,6 +82,9 @@ class RpcServer:
         self.health = health.HealthRegistry()
         self._admission = Admission(max_calls=max_calls, max_streams=max_streams)
         self._sounding: asyncio.Task[None] | None = None
+        gate = gate or OpenGate()
+        if tls is not None and tls.requires_certificates:
+            gate = CertainGate(gate)
         self._pipeline = Pipeline(
             admission=self._admission,
             traced=traced,
@@ -193,7 +196,7 @@ def _options(*, shared_port: bool, max_calls: int) -> list[tuple[str, Any]]:
         # More are hung up on at once; what they cost is memory and descriptors.
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
         # Calls that wait to be accepted: from here on some are turned away, from there on all, with
-        # RESOURCE_EXHAUSTED. The transport does it alone, when to shed them here is too much work.
+        # CANCELLED. The transport does it alone, when to shed them here is too much work.
         ("grpc.server.max_pending_requests", max(max_calls, LEAST_WAITING)),
         ("grpc.server.max_pending_requests_hard_limit", 2 * max(max_calls, LEAST_WAITING)),
         # Whoever called has given up by then: dropped before anything is done for it.

@@ -28,6 +28,9 @@ _JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 MAX_TEXT = 8_000
 """Characters that a text in a line has at most, but for stacks of errors."""
 
+MAX_STACK = 32_000
+"""Characters of a stack; what an unexpected error quotes may be megabytes too."""
+
 _TRACE_ID = slice(3, 35)  # of 00-<trace id>-<span id>-<flags>
 
 
@@ -60,7 +63,7 @@ def configure_logs(
     renderer: list[Processor] = (
         [console(out)]
         if for_people
-        else [structlog.processors.format_exc_info, _render_json, mask_lines]
+        else [structlog.processors.format_exc_info, cut_stacks, _render_json, mask_lines]
     )
     CallLines.installed = CallLines(
         writer,
@@ -148,6 +151,14 @@ def cut_texts(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if isinstance(value, str) and len(value) > MAX_TEXT:
             event[key] = f"{value[:MAX_TEXT]}… {len(value):,} characters"
+    return event
+
+
+def cut_stacks(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Cut the stack, from its end alone: what is left of a secret has its name before it."""
+    stack = event.get("exception")
+    if isinstance(stack, str) and len(stack) > MAX_STACK:
+        event["exception"] = f"{stack[:MAX_STACK]}… {len(stack):,} characters"
     return event
 
 

@@ -27,6 +27,8 @@ _SECRET_WORDS = (
     "cookie",
     "dsn",
 )
+# What the stack is made of, whose text is masked as texts are. As a list nobody would know it.
+_ERROR = "exc_info"
 _PLAIN: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 
 # A name that ends in one of these, whatever stands before it, and what may stand between it and the
@@ -77,7 +79,7 @@ def mask_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if _is_secret(key):
             event[key] = MASK
-        elif value.__class__ not in _PLAIN:
+        elif value.__class__ not in _PLAIN and key != _ERROR:
             event[key] = mask_values(value)
     return event
 

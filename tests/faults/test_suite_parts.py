@@ -210,7 +210,7 @@ class TestFrozenReplica:
 
 
 class TestServiceThatEnds:
-    """It cancels calls that have arrived and that nobody has looked at yet."""
+    """It cancels calls that have arrived and that nobody has looked at yet; so does a full one."""
 
     async def test_what_may_be_repeated_is(self) -> None:
         """Whoever called knows nothing of it."""
@@ -225,6 +225,17 @@ class TestServiceThatEnds:
 
         assert raised.value.transient
 
+    async def test_of_a_stream_too(self) -> None:
+        """Whoever watches opens another one; an error that does not pass would end the watch."""
+        async with giving_up(calls=1) as channel:
+            watch = channel.raw.unary_stream("/test.Test/Watch")
+            with pytest.raises(UnavailableError) as raised:
+                await anext(channel.server_stream(watch, b""))
+            again = await anext(channel.server_stream(watch, b""))
+
+        assert raised.value.transient
+        assert b"answer" == again
+
 
 @asynccontextmanager
 async def giving_up(*, calls: int) -> AsyncIterator[Channel]:
@@ -237,8 +248,16 @@ async def giving_up(*, calls: int) -> AsyncIterator[Channel]:
             await context.abort(grpc.StatusCode.CANCELLED)
         return b"answer"
 
+    async def answers(
+        request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> AsyncIterator[bytes]:
+        yield await answer(request, context)
+
     server = grpc.aio.server()
-    methods: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(answer)}
+    methods: dict[str, Any] = {
+        "Echo": grpc.unary_unary_rpc_method_handler(answer),
+        "Watch": grpc.unary_stream_rpc_method_handler(answers),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -157,7 +157,7 @@ class Channel:
                 async for response in call:
                     yield response
             except grpc.aio.AioRpcError as error:
-                raise _with_request(translate(error), request_id) from error
+                raise _with_request(_translated(error), request_id) from error
             except asyncio.CancelledError:
                 _raise_if_closed(request_id)
                 raise
@@ -219,7 +219,8 @@ def _name(method: object) -> str:
 def _translated(error: grpc.aio.AioRpcError) -> MainstayError:
     """Return the error of a call; one that the other side gave up without a word may be repeated.
 
-    A service that ends cancels calls that have arrived and that nobody has looked at yet.
+    Calls that have arrived and that nobody has looked at yet are cancelled by a service that ends,
+    and by the transport of one where too many of them wait.
     """
     translated = translate(error)
     if isinstance(translated, CancelledError) and translated.reason == "CANCELLED":

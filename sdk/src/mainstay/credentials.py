@@ -108,7 +108,8 @@ def is_local(target: str) -> bool:
     kind, _, rest = target.partition(":")
     if kind in {"ipv4", "ipv6"}:
         return all(_is_loopback(_host(each)) for each in rest.split(","))
-    return _is_loopback(_host(target.removeprefix("dns:").rpartition("/")[2]))
+    # Not `dns://server/localhost`: it is for that server to say where this is.
+    return _is_loopback(_host(target.removeprefix("dns:").removeprefix("///")))
 
 
 def _host(address: str) -> str:

@@ -3,7 +3,8 @@
 TLS_FAILED = "TLS_FAILED"
 """The reason of an UnavailableError whose connection was refused over its TLS."""
 
-_NOT_CONNECTED = "failed to connect to all addresses"
+# With one address at a time, and with all of them at once (round_robin).
+_NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends failing")
 _CLOSED = "Socket closed"
 
 # What each says is BoringSSL's, or of grpcio's check of the name.
@@ -36,13 +37,17 @@ _FAILURES = {
 
 def tls_failure(details: str) -> str | None:
     """Return why TLS did not come about; None if that was not the reason."""
-    if _NOT_CONNECTED not in details:
+    if not _is_of_connecting(details):
         return None
     return next((why for text, why in _FAILURES.items() if text in details), None)
 
 
 def hint(details: str) -> str:
     """Return what a connection that was closed at once may mean; empty for all others."""
-    if _NOT_CONNECTED not in details or not details.endswith(_CLOSED):
+    if not _is_of_connecting(details) or not details.endswith(_CLOSED):
         return ""
     return "; a server that wants TLS, or a certificate of its clients, ends connections so"
+
+
+def _is_of_connecting(details: str) -> bool:
+    return any(text in details for text in _NOT_CONNECTED)

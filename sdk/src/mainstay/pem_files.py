@@ -16,7 +16,7 @@ from mainstay.errors import ConfigurationError
 _TRIES = 3
 _PARTS = ("ca", "certificate", "key")
 
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+_Stamp = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +159,10 @@ class PemFiles:
         return ConfigurationError(f"{self._names[part]} {self._paths[part]} {what}")
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with a file's content; None where there is no file."""
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with a file's content, or with who may read it; None without a file."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

@@ -8,6 +8,7 @@ import pytest_asyncio
 from mainstay.cache.client import CacheClient
 from mainstay.channel import Channel
 from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.faults.hostile.hostile_input import SOON, seconds_to_answer
 from tests.integration.shared.service_process import ServiceProcess, cache_process
 
 
@@ -28,6 +29,7 @@ def address(service: ServiceProcess) -> str:
 async def goes_on(service: ServiceProcess, address: str) -> AsyncIterator[None]:
     """After the test: an ordinary call works, at once, and the process is the same and quiet."""
     yield
+    took = await seconds_to_answer(address)
     async with Channel(address, timeout=5.0) as channel:
         cache = CacheClient(channel)
         await cache.set("n", "after", b"well")
@@ -35,7 +37,8 @@ async def goes_on(service: ServiceProcess, address: str) -> AsyncIterator[None]:
         health = health_pb2_grpc.HealthStub(channel.raw)
         checked = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
 
-    assert entry is not None
+    assert took < SOON
+    assert b"well" == getattr(entry, "value", None)
     assert checked.status == health_pb2.HealthCheckResponse.SERVING
     assert service.process.returncode is None
     loud = [line for line in service.lines if line["level"] in {"error", "fatal"}]

@@ -12,7 +12,17 @@ import pytest
 
 from mainstay.cache.client import CacheClient
 from mainstay.channel import Channel
-from tests.faults.hostile.hostile_input import ASKED, CACHE, INSIDE, PREFACE, REFLECT, WATCH, send
+from tests.faults.hostile.hostile_input import (
+    ASKED,
+    CACHE,
+    INSIDE,
+    PREFACE,
+    REFLECT,
+    SOON,
+    WATCH,
+    seconds_to_answer,
+    send,
+)
 from tests.faults.http2_peer import Http2Peer, framed
 from tests.integration.shared.service_process import ServiceProcess
 
@@ -51,12 +61,11 @@ class TestBytesThatAreNoHttp2:
         """Two hundred of them hold up nobody."""
         host, _, port = address.rpartition(":")
         opened = [await asyncio.open_connection(host, int(port)) for _ in range(200)]
-        async with Channel(address, timeout=2.0) as channel:
-            entry = await CacheClient(channel).get("n", "nothing")
+        took = await seconds_to_answer(address)
         for _, writer in opened:
             writer.transport.abort()
 
-        assert not hasattr(entry, "value")
+        assert took < SOON
 
 
 def memory_of(service: ServiceProcess) -> int:
@@ -89,10 +98,9 @@ class TestAClientThatNeverReads:
             for _ in range(200):
                 await stuck.call(WATCH, framed(b""))
                 await stuck.call(REFLECT, asked, end=False)
-            async with Channel(address, timeout=2) as channel:
-                entry = await CacheClient(channel).get("n", "nothing")
+            took = await seconds_to_answer(address)
 
-        assert not hasattr(entry, "value")
+        assert took < SOON
 
     async def test_more_streams_than_it_may_have(self, address: str) -> None:
         """A connection that ignores the limit on streams is refused the rest."""
@@ -100,22 +108,21 @@ class TestAClientThatNeverReads:
             stuck.ignore_limits()
             answers = [await stuck.call(WATCH, framed(b"")) for _ in range(1_100)]
             refused = await stuck.finished(answers[-1])
-            async with Channel(address, timeout=2) as channel:
-                entry = await CacheClient(channel).get("n", "nothing")
+            took = await seconds_to_answer(address)
 
         assert refused.reset is not None or stuck.closed.is_set()
-        assert not hasattr(entry, "value")
+        assert took < SOON
 
     async def test_resets_in_a_row(self, address: str) -> None:
         """Opening and resetting streams as fast as it can keeps no one busy for long."""
-        async with Http2Peer.connect(address) as rapid, Channel(address, timeout=5) as channel:
+        async with Http2Peer.connect(address) as rapid:
             for _ in range(2_000):
                 await rapid.call_and_reset(f"{CACHE}/Get", framed(ASKED))
                 if rapid.closed.is_set():
                     break
-            entry = await CacheClient(channel).get("n", "nothing")
+            took = await seconds_to_answer(address)
 
-        assert not hasattr(entry, "value")
+        assert took < SOON
 
 
 class TestAllAtOnce:

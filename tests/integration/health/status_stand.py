@@ -80,6 +80,7 @@ class StatusStand:
         self.prober = Prober(self.probes, snapshot, interval=3600, timeout=5)
         self.changes = Changes(self.prober.report)
         self.streams = WatchedStreams(self.changes, limit=limit, heartbeat=heartbeat)
+        self.shows_details = True
         self.histories: Mapping[str, History] = {}
         self.incidents: list[Incident] = []
         latencies = Latencies(service_of=lambda name: name.split("/")[0])
@@ -93,11 +94,15 @@ class StatusStand:
                 latencies=latencies.of,
             ),
             self.changes,
-            sees_details=_sees_details,
+            sees_details=self._sees_details,
             streams=self.streams,
         )
         self.app = Starlette(routes=routes)
         self.http = HttpServer("status", self.app, "127.0.0.1", 0)
+
+    async def _sees_details(self, request: Request) -> bool:
+        named = request.headers.get("authorization") == DETAILS["authorization"]
+        return named and self.shows_details
 
     @property
     def url(self) -> str:
@@ -114,10 +119,6 @@ class StatusStand:
         """Serve on the same port again, after `http.close()`."""
         self.http = HttpServer("status", self.app, "127.0.0.1", self.http.port)
         await self.http.start()
-
-
-async def _sees_details(request: Request) -> bool:
-    return request.headers.get("authorization") == DETAILS["authorization"]
 
 
 @asynccontextmanager

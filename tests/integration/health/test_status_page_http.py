@@ -145,6 +145,19 @@ class TestEvents:
 
         assert ("192.0.2." in str(public), "192.0.2." in str(private)) == (False, True)
 
+    async def test_details_end_with_the_right_to_them(
+        self, client: httpx.AsyncClient, stand: StatusStand
+    ) -> None:
+        """A stream must not outlive a key that was revoked; others go on."""
+        async with reading(client) as public, reading(client, **DETAILS) as private:
+            await public.event()
+            await private.event()
+            stand.shows_details = False
+
+            assert await private.event() is None
+            await stand.fail("database", LOST)
+            assert await public.event() is not None
+
     async def test_a_heartbeat_when_nothing_changes(self) -> None:
         """The page has to know that the silence is no broken line."""
         async with (

@@ -244,6 +244,8 @@ class TestFetching:
             "ftp://127.0.0.1/x",
             "https://",
             "http://[",
+            "https://issuer.example.org:99999/jwks",
+            "https://issuer.example.org/\x7f",
         ):
             with pytest.raises(ConfigurationError, match="should be an https:// URL or the path"):
                 jwks_source(place)
@@ -311,6 +313,7 @@ class TestKeys:
             {**OLD.published, "crv": "P-384"},
             {**OLD.published, "crv": ["P-256"]},
             {**OLD.published, "alg": "HS256"},
+            {**OLD.published, "alg": {}},
             {**OLD.published, "kty": "oct", "k": "AAAA"},
             {"kty": "oct", "kid": "a", "k": "AAAA", "alg": "HS256"},
             {"kty": "RSA", "kid": "a"},

@@ -10,6 +10,7 @@ import pytest
 
 from cli.embedded.postgres import PostgresServer
 from mainstay.errors import UnavailableError
+from shared.identity.api_key import parse
 from shared.identity.key_ring import MAX_WAITING, KeyRing
 from shared.identity.postgres_administration import PostgresKeyAdministration
 from shared.identity.postgres_keys import MIGRATIONS, identity_postgres
@@ -244,6 +245,21 @@ class TestAStoreThatIsAway:
             await find(ring, unmade())
 
         assert (True, 1.0) == (caught.value.transient, caught.value.retry_after)
+
+
+class TestRemembering:
+    async def test_is_of_headers_as_they_are_sent(
+        self, bench: Bench, start_ring: StartRing
+    ) -> None:
+        """And not of padded ones, by which one key could fill the memory."""
+        made, ring = await bench.make(), await start_ring()
+        padded = f"Bearer {' ' * 10_000}{made.key.text}"
+        shown = parse(made.key.text)
+        assert shown is not None
+        for header in (made.header, padded):
+            ring.known(shown, header)
+
+        assert [True, False] == [ring.recall(each) is not None for each in (made.header, padded)]
 
 
 class TestUses:

@@ -315,16 +315,18 @@ class TestGranting:
 class TestRolesByHand:
     @pytest.fixture
     async def server(self, private_postgres: PostgresServer) -> PostgresServer:
-        """Run the script as the superuser, one statement to a line."""
+        """Run the script as who may make roles and databases, and is no superuser."""
         server = private_postgres
         await server.stop()
+        await server._execute_alone(server.data, "CREATE ROLE maker LOGIN CREATEROLE CREATEDB;")
+        with (server.data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all maker,mainstay_owner,by_hand 127.0.0.1/32 trust\n")
+        await server.start()
         text = re.sub(r"^--.*$", "", ROLES_SQL.read_text(), flags=re.MULTILINE)
         text = text.replace("mainstay_app", "by_hand").replace("mainstay;", "another;")
         text = re.sub(r"DATABASE mainstay\b", "DATABASE another", text)
-        await server._execute_alone(server.data, text)
-        with (server.data / "pg_hba.conf").open("a") as rules:
-            rules.write("host another mainstay_owner,by_hand 127.0.0.1/32 trust\n")
-        await server.start()
+        for statement in filter(str.strip, text.split(";")):
+            await query(f"postgresql://maker@127.0.0.1:{server.port}/postgres", statement)
         return server
 
     async def test_are_such_that_migrate_accepts_them(self, server: PostgresServer) -> None:

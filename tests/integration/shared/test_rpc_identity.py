@@ -292,6 +292,26 @@ class TestLines:
 
 
 class TestStrangers:
+    async def test_do_not_fill_the_audit_log(self, log_lines: ReadLog, guarded: Probe) -> None:
+        """They are told of, ten a second, and crowd nobody out."""
+        retry = guarded.raw("/mainstay.jobs.v1.JobService/RetryJob")
+        await asyncio.gather(*(_code_of(retry(b"")) for _ in range(300)))
+        acts = [line for line in log_lines() if line["event"] == "admin_act"]
+
+        assert {"anonymous"} == {act["principal"] for act in acts}
+        assert len(acts) < 100
+
+    async def test_are_told_from_those_who_may_not(
+        self, log_lines: ReadLog, guarded: Probe, issuer: Issuer
+    ) -> None:
+        """Of whom every act is kept: they have a name."""
+        retry = guarded.raw("/mainstay.jobs.v1.JobService/RetryJob")
+        header = issuer.header(scopes=["jobs:read"])
+        await asyncio.gather(*(_code_of(retry(b"", metadata=(header,))) for _ in range(50)))
+        acts = [line for line in log_lines() if line["event"] == "admin_act"]
+
+        assert ["SCOPE_MISSING"] * 50 == [act["reason"] for act in acts]
+
     async def test_hold_no_slots(self, issuer: Issuer) -> None:
         """However many come at once."""
         async with probe_service(max_concurrent_calls=1, **issuer.settings) as probe:

@@ -147,8 +147,9 @@ class TestRevocation:
         await store.start()
         key = await _create(store, "may be revoked")
         await store.close()
-        settings = {"auth": "api-key", "auth_grace": 0.0, "postgres_url": url}
-        async with probe_service(request_log=False, **settings) as probe:
+        async with probe_service(
+            auth="api-key", auth_grace=0.0, postgres_url=url, request_log=False
+        ) as probe:
             session = await _session(probe, key)
             await private_postgres.stop()
             async with asyncio.timeout(PATIENCE):

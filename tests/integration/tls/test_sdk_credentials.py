@@ -115,6 +115,8 @@ class TestPlaintext:
             "ipv4:127.0.0.1:1,10.0.0.7:1",
             "localhost.example:1",
             "xds:///localhost-cache",
+            "xds:///localhost:1",
+            "dns://10.0.0.7/localhost:1",
         ],
     )
     def test_does_not_carry_a_token_farther(self, target: str) -> None:

@@ -1,6 +1,10 @@
 """Mistakes in what a service is told about certificates: found at start, by name."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -8,6 +12,7 @@ from structlog.testing import capture_logs
 
 from cli.certs.files import PairFiles
 from mainstay.errors import ConfigurationError
+from mainstay.pem_files import PemFiles
 from shared.config import CommonSettings
 from shared.outgoing import credentials_to
 from shared.tls import ServerTls
@@ -15,6 +20,8 @@ from tests.integration.tls.certificates import DAY, Certificates
 
 KEY = "k" * 32
 REMOTE = "cache.example:50051"
+NOBODY = 65_534
+NAMES = {"certificate": "the certificate", "key": "the key"}
 Break = Callable[[PairFiles, Certificates], None]
 
 
@@ -89,6 +96,40 @@ class TestTheFilesOfAService:
     def test_none_is_plaintext(self) -> None:
         """That is for the settings to allow."""
         assert tls_of() is None
+
+
+@contextmanager
+def _as_somebody_else(directory: Path) -> Iterator[None]:
+    """Be no administrator, who may read everything, but the owner of these files."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for each in (directory, *directory.iterdir()):
+        os.chown(each, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class TestAKeyThatMayNotBeReadYet:
+    def test_is_taken_as_soon_as_it_may(self) -> None:
+        """Who renews certificates copies files first, and gives them to the service then."""
+        with TemporaryDirectory() as place, _as_somebody_else(Path(place)):
+            certificates = Certificates(Path(place))
+            server = certificates.server()
+            files = PemFiles(certificate=server.certificate, key=server.key, names=NAMES)
+            files.read()
+            certificates.server()
+            server.key.chmod(0)
+            with pytest.raises(ConfigurationError, match="cannot be read"):
+                files.changed()
+            server.key.chmod(0o600)
+            found = files.changed()
+
+            assert found is not None
+            assert server.key.read_bytes() == found.key
 
 
 class TestCallsToOtherServices:

@@ -14,8 +14,11 @@ EXAMPLE = Path(__file__).resolve().parents[3] / ".env.example"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 DOCUMENTED = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", TEXT, re.MULTILINE))
 OF_SETTINGS = {PREFIX + name.upper() for name in SuiteSettings.model_fields}
-OF_CLIENTS = {f"{PREFIX}{name.upper()}_ADDRESS" for name in DEFAULT_ADDRESSES} | {
-    f"{PREFIX}API_KEY"
+OF_CLIENTS = {
+    *(f"{PREFIX}{name.upper()}_ADDRESS" for name in DEFAULT_ADDRESSES),
+    f"{PREFIX}API_KEY",
+    f"{PREFIX}TLS_CLIENT_CERTIFICATE",
+    f"{PREFIX}TLS_CLIENT_KEY",
 }
 OF_OTHERS = {"OTEL_EXPORTER_OTLP_ENDPOINT", f"{PREFIX}OUTBOX_URL", f"{PREFIX}PG_BIN"}
 

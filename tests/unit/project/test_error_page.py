@@ -1,6 +1,7 @@
 """docs/errors.md says what the tree says."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +10,15 @@ import pytest
 
 from mainstay.errors import error_types
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "generate_errors.py"
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "scripts" / "generate_errors.py"
+GATE = (
+    ROOT / "shared" / "identity" / "refusals.py",
+    ROOT / "shared" / "rpc" / "admission.py",
+    ROOT / "shared" / "rpc" / "gate.py",
+    ROOT / "sdk" / "src" / "mainstay" / "handshakes.py",
+)
+REASON = re.compile(r'(?:^[A-Z_]+ = |reason=)"([A-Z_]+)"', re.MULTILINE)
 
 
 @pytest.fixture
@@ -36,6 +45,12 @@ class TestThePage:
         for kind in error_types():
             assert 1 == text.count(f"\n## {kind.__name__}\n")
             assert f"| {kind.code.name} | {kind.http_status} | `{kind.default_reason}` |" in text
+
+    def test_has_every_reason_of_the_gate(self, script: ModuleType) -> None:
+        """All that a caller may be refused with before a method begins, and nothing made up."""
+        found = {reason for file in GATE for reason in REASON.findall(file.read_text())}
+
+        assert found == set(script.REASONS)
 
     @pytest.mark.parametrize("stale", ["", "something else"])
     def test_a_stale_one_fails_the_check(

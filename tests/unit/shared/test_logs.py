@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from mainstay.context import RequestContext, use
 from shared.telemetry.lines import MAX_CHARACTERS, LineWriter
-from shared.telemetry.logs import configure_logs
+from shared.telemetry.logs import MAX_STACK, MAX_TEXT, configure_logs
 
 SECRET = "hunter2"
 CONTEXT = RequestContext(
@@ -202,6 +202,7 @@ class TestSecrets:
         log.stdlib.error("failed", exc_info=ValueError(f"redis://a:{SECRET}@cache"))
 
         assert len(log.lines) == 3
+        assert "redis://a:***@cache" in log.lines[2]["exception"]
         assert SECRET not in log.text
 
     def test_are_masked_on_a_console(self) -> None:
@@ -219,6 +220,37 @@ class TestSecrets:
         log.structured.info("said", text=text)
 
         assert log.lines[0]["text"] == text
+
+
+class TestWhatIsTooLong:
+    """What callers send may be megabytes, and masking takes its time for each of them."""
+
+    LONG = "x" * 1_000_000
+
+    def test_is_cut_in_a_text(self, log: Log) -> None:
+        """Its length is told in its place, whoever logs it."""
+        log.structured.info("said", text=self.LONG)
+        log.stdlib.warning(self.LONG)
+        said, library = log.lines
+
+        cut = f"{'x' * MAX_TEXT}… 1,000,000 characters"
+        assert (cut, cut) == (said["text"], library["event"])
+
+    def test_is_cut_in_a_stack(self, log: Log) -> None:
+        """Where the error was stands before what it quotes."""
+        log.structured.error("failed", exc_info=ValueError(f"no number: {self.LONG}"))
+        log.stdlib.error("failed", exc_info=ValueError(self.LONG))
+        stacks = [line["exception"] for line in log.lines]
+
+        assert "ValueError: no number: xxx" in stacks[0]
+        assert max(map(len, stacks)) < MAX_STACK + 100
+
+    def test_shows_nothing_of_a_secret_that_is_cut_in_two(self, log: Log) -> None:
+        """Neither of its halves."""
+        secret = "hunter2" * MAX_STACK
+        log.structured.error("failed", exc_info=ValueError(f"password='{secret}'"))
+
+        assert SECRET not in log.text
 
 
 class TestTheStandardLibrary:

@@ -122,28 +122,26 @@ COMMENT ON COLUMN identity.audit_log.reason IS
     'Of the error; of a command what it was about. Empty where there is nothing to say.';
 
 
-CREATE FUNCTION identity.cleanup_audit_log(days integer DEFAULT 400) RETURNS integer
+-- Without an argument: whoever takes over a service may call it, and must not choose what is left.
+CREATE FUNCTION identity.cleanup_audit_log() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     before text := coalesce(current_setting('mainstay.tenant', true), '');
     deleted integer;
 BEGIN
-    IF days < 1 THEN
-        RAISE EXCEPTION 'days is %; keep at least 1', days USING ERRCODE = 'check_violation';
-    END IF;
     PERFORM set_config('mainstay.tenant', '*', true);
-    DELETE FROM identity.audit_log WHERE time < now() - make_interval(days => days);
+    DELETE FROM identity.audit_log WHERE time < now() - interval '400 days';
     GET DIAGNOSTICS deleted = ROW_COUNT;
     PERFORM set_config('mainstay.tenant', before, true);
     RETURN deleted;
 END $$;
-COMMENT ON FUNCTION identity.cleanup_audit_log(integer) IS
-    'Deletes what is older than so many days, of all tenants; returns how many rows it was.';
+COMMENT ON FUNCTION identity.cleanup_audit_log() IS
+    'Deletes what is older than 400 days, of all tenants; returns how many rows it was.';
 
 -- They act with the rights of their owner: who may read keys must not change them.
 REVOKE EXECUTE ON FUNCTION
-    identity.change_key_revision(), identity.cleanup_audit_log(integer)
+    identity.change_key_revision(), identity.cleanup_audit_log()
     FROM PUBLIC;
 
 -- A transaction names its tenant (or *, for the services' own work) and sees no other's rows.

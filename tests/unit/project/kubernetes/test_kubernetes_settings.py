@@ -1,6 +1,7 @@
 """The settings and probes in deploy/kubernetes are those of the services."""
 
 import pytest
+import yaml
 from pydantic import SecretStr, ValidationError
 from starlette.routing import Route
 
@@ -148,6 +149,22 @@ class TestProbes:
                 "livenessProbe": "/livez",
                 "readinessProbe": "/readyz",
             } == asked
+
+    def test_are_those_that_the_guide_tells(self) -> None:
+        """Who copies them out of docs/load-balancers.md gets the same."""
+        guide = (kubernetes.REPOSITORY / "docs" / "load-balancers.md").read_text()
+        block = (
+            guide.partition("\n## Kubernetes\n")[2].partition("```yaml\n")[2].partition("```")[0]
+        )
+        (cache,) = (
+            each for each in kubernetes.services(kubernetes.written()) if each.name == "cache"
+        )
+        told = yaml.safe_load(block)
+        for probe in told.values():
+            assert cache.ports["operations"] == probe["httpGet"]["port"]
+            probe["httpGet"]["port"] = "operations"
+
+        assert {each: cache.container[each] for each in PROBES} == told
 
     @needs_renderer
     def test_leaving_has_the_time_it_takes(
