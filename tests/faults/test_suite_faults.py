@@ -10,7 +10,7 @@ from tests.faults.suite.run import Plan, run
 from tests.faults.suite.wiring import links
 
 # About 25 seconds on two cores that have nothing else to do.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 PLAN = Plan(seed=7, seconds=120.0, jobs=3.0)
 FAULTS: list[Fault] = [
     Killed(parties=["redis"], seconds=1.5),

@@ -45,7 +45,10 @@ class Tls:
     server_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise ConfigurationError for a certificate without its key, or a key alone."""
+        """Raise ConfigurationError for a certificate without its key, a key alone, or no path."""
+        for name in ("ca", "certificate", "key"):
+            if not isinstance(getattr(self, name), Path | None):
+                raise ConfigurationError(f"Tls({name}=...) takes a pathlib.Path")
         if (self.certificate is None) != (self.key is None):
             raise ConfigurationError(
                 "Tls(certificate=...) and Tls(key=...) go together; give both or none"

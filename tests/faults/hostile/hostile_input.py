@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import grpc
 
@@ -19,7 +20,8 @@ WATCH = "/grpc.health.v1.Health/Watch"
 REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 ASKED = pb.GetRequest(namespace="n", key="k").SerializeToString()
 INSIDE = re.compile(
-    r"traceback|file \"|\.py\b|/work|/usr/|site-packages|exception|grpc\.aio|asyncio|redis_store"
+    rf"{re.escape(str(Path(__file__).parents[3]))}/"
+    r"|traceback|file \"|\.py\b|/usr/|site-packages|exception|grpc\.aio|asyncio|redis_store"
     r"|services\.|shared\.|object at 0x|DecodeError|NoneType|password",
     re.IGNORECASE,
 )

@@ -82,4 +82,5 @@ class TestSdkWheel:
             cwd=tmp_path,
         )
 
-        assert done.stdout.strip() == "Mainstay MainstayError RequestContext Worker request"
+        public = "Credentials Mainstay MainstayError RequestContext Tls Worker request"
+        assert public == done.stdout.strip()

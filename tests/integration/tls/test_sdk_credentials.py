@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -136,6 +137,13 @@ class TestPlaintext:
 
 
 class TestFiles:
+    @pytest.mark.parametrize("name", ["ca", "certificate", "key"])
+    def test_are_paths(self, name: str) -> None:
+        """A text might be the certificate itself, or the name of its file."""
+        files: dict[str, Any] = {"certificate": Path("c.pem"), "key": Path("k.pem"), name: "x.pem"}
+        with pytest.raises(ConfigurationError, match=rf"Tls\({name}=\.\.\.\) takes a pathlib"):
+            Tls(**files)
+
     def test_come_in_pairs(self, tmp_path: Path) -> None:
         """A certificate without its key proves nothing."""
         with pytest.raises(ConfigurationError, match="go together"):

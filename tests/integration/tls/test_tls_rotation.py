@@ -5,6 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -86,6 +87,13 @@ async def get_over_https(address: str, context: ssl.SSLContext) -> None:
     assert b"200 OK" in answer, answer
 
 
+def put(path: Path, content: bytes) -> None:
+    """Have a file hold this from one moment to the next: writing it empties it first."""
+    beside = path.with_suffix(".new")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
 class Rotated:
     """A service under load whose certificate the test replaces."""
 
@@ -143,10 +151,10 @@ class TestTheServersCertificate:
         shown = []
         with capture_logs() as lines:
             for content in (b"", whole[: len(whole) // 2], whole):
-                (place / "server.pem").write_bytes(content)
+                put(place / "server.pem", content)
                 await rotated.load.goes_on(10)
                 shown.append(await rotated.shown())
-            (place / "server.key").write_bytes(service.key.read_bytes())
+            put(place / "server.key", service.key.read_bytes())
             await rotated.load.goes_on(10)
             shown.append(await rotated.shown())
 
