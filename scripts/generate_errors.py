@@ -62,7 +62,7 @@ REASONS: Mapping[str, tuple[type[MainstayError], str]] = {
     ),
     "OVERLOADED": (
         UnavailableError,
-        "more calls come than can be served soon, or too many last; nothing was done",
+        "too many calls are handled, or last, at the same time; nothing was done",
     ),
     "TLS_FAILED": (UnavailableError, "of the SDK: no TLS came about; the message says why"),
 }

@@ -35,7 +35,7 @@ class ServerTls:
 
     def __init__(self, files: PemFiles, *, requires_certificates: bool) -> None:
         self._files = files
-        self.requires_certificates = requires_certificates
+        self._requires = requires_certificates
         self._lock = threading.Lock()
         pem = files.read()
         _warn_of_age(pem)
@@ -60,7 +60,7 @@ class ServerTls:
         return grpc.dynamic_ssl_server_credentials(
             self._rpc,
             self._rpc_now,  # type: ignore[arg-type]  # documented to return None for "no change"
-            self.requires_certificates,
+            self._requires,
         )
 
     def http_context(self) -> ssl.SSLContext:

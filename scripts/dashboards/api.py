@@ -51,8 +51,7 @@ API = Dashboard(
                 Panel(
                     title="In flight",
                     help="Calls and streams being handled. Calls are shed from "
-                    "MAINSTAY_MAX_CONCURRENT_CALLS (512) of a process on, streams from 4,000, and "
-                    "sooner where calls have to wait.",
+                    "MAINSTAY_MAX_CONCURRENT_CALLS (512) of a process on, streams from 4,000.",
                     queries=[
                         (
                             "{{service}}",
@@ -153,19 +152,6 @@ API = Dashboard(
                                 rate(CALLS, SERVICE, 'reason="OVERLOADED"', by="service"),
                                 rate(CALLS, SERVICE, by="service"),
                             ),
-                        )
-                    ],
-                ),
-                Panel(
-                    title="Waiting to be served",
-                    help="How long a call waits before anything is done for it. From 25 ms on "
-                    "fewer are let in, and the rest is shed.",
-                    unit="s",
-                    limits=[(0.025, YELLOW), (0.1, RED)],
-                    queries=[
-                        (
-                            "{{service}} {{instance}}",
-                            matching("mainstay_rpc_server_queue_delay_seconds", SERVICE),
                         )
                     ],
                 ),

@@ -129,7 +129,7 @@ class Exchange:
         record.tenant = tenant = self._tenant()
         self._check_rights()
         if method.policy.admission:
-            self._admission.enter(lasting=method.lasting, tenant=tenant)
+            self._admission.enter(lasting=method.lasting)
             self._holds_slot = True
         if method.lasting:
             self._task = asyncio.current_task()

@@ -16,7 +16,6 @@ from google.protobuf import descriptor_pool
 
 from mainstay.auth.v1 import scope_pb2
 from mainstay.errors import AuthorizationError
-from shared.identity import refusals
 from shared.identity.principal import ANYBODY, Principal, Proof
 from shared.identity.scopes import OPEN, SCOPES
 from shared.rpc.call import ALL_TENANTS, Tenant
@@ -54,26 +53,6 @@ class OpenGate:
     async def find(self, _authorization: str, _context: Context) -> Principal:
         """Return the same."""
         return ANYBODY
-
-
-class CertainGate:
-    """Lets nobody in by the socket on which a server listens to itself.
-
-    It is there for health alone, and asks for no certificate, where all others have to show one.
-    """
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    def known(self, authorization: str, context: Context) -> Principal | None:
-        """Return who that is, as the gate that it stands before."""
-        if context.peer().startswith("unix"):
-            raise refusals.missing()
-        return self._gate.known(authorization, context)
-
-    async def find(self, authorization: str, context: Context) -> Principal:
-        """Return who that is, as the gate that it stands before."""
-        return await self._gate.find(authorization, context)
 
 
 class AdminAct(NamedTuple):

@@ -1,8 +1,6 @@
 """The gRPC server of a service: grpcio's aio transport with our pipeline on it."""
 
-import asyncio
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,11 +11,10 @@ from mainstay.errors import ConfigurationError
 from mainstay.grpc_health.v1 import health_pb2_grpc
 from shared.rpc import health, reflection
 from shared.rpc.admission import Admission
-from shared.rpc.gate import Audit, CertainGate, Gate, OpenGate
+from shared.rpc.gate import Audit, Gate, OpenGate
 from shared.rpc.metadata import MAX_METADATA_BYTES
 from shared.rpc.pipeline import Pipeline, UnknownMethods
 from shared.rpc.policy import MethodPolicy
-from shared.rpc.sounding import Sounding, sounding_address
 from shared.telemetry.call_lines import CallStore
 from shared.tls import ServerTls
 
@@ -80,16 +77,11 @@ class RpcServer:
         tls: ServerTls | None = None,
     ) -> None:
         self.health = health.HealthRegistry()
-        self._admission = Admission(max_calls=max_calls, max_streams=max_streams)
-        self._sounding: asyncio.Task[None] | None = None
-        gate = gate or OpenGate()
-        if tls is not None and tls.requires_certificates:
-            gate = CertainGate(gate)
         self._pipeline = Pipeline(
-            admission=self._admission,
+            admission=Admission(max_calls=max_calls, max_streams=max_streams),
             traced=traced,
             calls=calls,
-            gate=gate,
+            gate=gate or OpenGate(),
             audit=audit,
         )
         self._handlers: list[grpc.GenericRpcHandler] = []
@@ -142,23 +134,7 @@ class RpcServer:
                 f"cannot listen on {address}, which is in use or not ours; free it or set "
                 f"{self._setting}"
             ) from error
-        own = self._listen_to_itself()
         await self._server.start()
-        if own:
-            sounding = Sounding(own, self._admission.allowance)
-            self._sounding = asyncio.create_task(sounding.run(), name="sounding")
-
-    def _listen_to_itself(self) -> str:
-        """Let this process's own calls in; returns where, empty where that is not possible."""
-        if sys.platform != "linux":
-            return ""
-        own = sounding_address()
-        try:
-            self._server.add_insecure_port(own)
-        except RuntimeError:
-            log.warning("sounding_impossible", address=own)
-            return ""
-        return own
 
     def _listen(self, address: str) -> int:
         if self._tls is None:
@@ -172,9 +148,6 @@ class RpcServer:
     async def stop(self, grace: float) -> None:
         """Refuse new calls, let those in flight end for `grace` seconds, cancel the rest."""
         self.health.close()
-        if self._sounding is not None:
-            self._sounding.cancel()
-            await asyncio.gather(self._sounding, return_exceptions=True)
         await self._server.stop(grace)
 
 

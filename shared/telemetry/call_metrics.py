@@ -11,7 +11,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
-from math import inf
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -72,8 +71,6 @@ class CallMetrics(Collector):
     def __init__(self) -> None:
         self._methods: dict[str, MethodTally] = {}
         self.in_flight = 0
-        self.shed = 0
-        self.allowance = inf
 
     def of(self, method: str) -> MethodTally:
         """Return the tally of a method; a method that has been asked for is exported."""
@@ -105,14 +102,4 @@ class CallMetrics(Collector):
             "mainstay_rpc_server_calls_in_flight",
             "Calls being handled now that count for admission.",
             value=self.in_flight,
-        )
-        yield CounterMetricFamily(
-            "mainstay_rpc_server_calls_shed",
-            "Calls that were sent away because more come than can be served soon.",
-            value=self.shed,
-        )
-        yield GaugeMetricFamily(
-            "mainstay_rpc_server_calls_allowed",
-            "Calls let in between two looks at the queue; infinite while none is sent away.",
-            value=self.allowance,
         )

@@ -56,10 +56,6 @@ postgres_pool_wait = Histogram(
     "Time from asking the pool for a connection to having it.",
     buckets=BUCKETS,
 )
-queue_delay = Gauge(
-    "mainstay_rpc_server_queue_delay_seconds",
-    "How long a call waits before anything is done for it, measured while calls come.",
-)
 loop_lag = Histogram(
     "mainstay_event_loop_lag_seconds",
     "How much later than asked the event loop went on, four times a second.",

@@ -1,18 +1,15 @@
 """A service with a certificate: who gets through to it, and what it learns of them."""
 
-import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mainstay.channel import Channel
 from mainstay.credentials import Credentials, Tls
-from mainstay.errors import AuthenticationError, UnavailableError
-from mainstay.grpc_health.v1 import health_pb2, health_pb2_grpc
+from mainstay.errors import UnavailableError
 from mainstay.handshakes import TLS_FAILED
 from tests.integration.health.plain_http import ask
 from tests.integration.shared.probe import Probe, probe_service
@@ -23,12 +20,6 @@ from tests.integration.tls.witness import witness
 
 def trusting(certificates: Certificates, **tls: Any) -> Credentials:
     return Credentials(tls=Tls(ca=certificates.ca, **tls))
-
-
-def _own_sockets() -> list[str]:
-    """Return the sockets without a file of this process, as everybody on the machine sees them."""
-    names = {line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()}
-    return [name[1:] for name in names if name.startswith(f"@mainstay-{os.getpid()}-")]
 
 
 async def refusal(probe: Probe, credentials: Credentials) -> UnavailableError:
@@ -138,19 +129,6 @@ class TestClientsWithCertificates:
             error = await refusal(probe, trusting(certificates))
 
         assert "a certificate of its clients" in error.message
-
-    async def test_find_no_other_way_in(self, certificates: Certificates) -> None:
-        """The socket on which the server listens to itself is for health alone."""
-        async with self.requiring(certificates) as probe:
-            (own,) = _own_sockets()
-            async with Channel(f"unix-abstract:{own}", timeout=5) as channel:
-                health = health_pb2_grpc.HealthStub(channel.raw)
-                answer = await health.Check(health_pb2.HealthCheckRequest())
-                with pytest.raises(AuthenticationError):
-                    await Probe(probe.service, probe.acts, channel).get("call")
-
-        assert health_pb2.HealthCheckResponse.SERVING == answer.status
-        assert probe.acts.seen == []
 
     async def test_with_somebody_elses_is_refused(
         self, certificates: Certificates, others: Certificates

@@ -9,7 +9,6 @@ from shared.telemetry.call_metrics import BUCKETS, SUCCESS, CallMetrics
 
 CALLS = "mainstay_rpc_server_calls"
 SECONDS = "mainstay_rpc_server_call_duration_seconds"
-OWN = (f"{CALLS}_in_flight", f"{CALLS}_shed", f"{CALLS}_allowed")
 OUTCOMES = [SUCCESS, ("NOT_FOUND", "JOB_NOT_FOUND"), ("INTERNAL", "")]
 # On every bound, beside every bound, beyond the last.
 TIMES = [
@@ -27,7 +26,7 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, tuple[tuple[str, str
         (sample.name, tuple(sorted(sample.labels.items()))): round(sample.value, 9)
         for family in families
         for sample in family.samples
-        if not sample.name.endswith("_created") and not sample.name.startswith(OWN)
+        if not sample.name.endswith("_created") and "in_flight" not in sample.name
     }
 
 
