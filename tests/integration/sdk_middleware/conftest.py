@@ -9,7 +9,19 @@ import pytest
 from mainstay import Mainstay
 from services.ratelimit.app import build
 from services.ratelimit.settings import RateLimitSettings
-from tests.integration.sdk_middleware.web_server import POLICY, Serve, ServeLimits, serve_with
+from tests.integration.sdk_middleware.web_server import (
+    POLICY,
+    Failures,
+    Serve,
+    ServeLimits,
+    serve_with,
+)
+
+
+@pytest.fixture(autouse=True)
+def _failure_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test raise what another one chose."""
+    monkeypatch.setattr(Failures, "error", RuntimeError("secret text"))
 
 
 @pytest.fixture
