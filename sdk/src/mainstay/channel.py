@@ -40,8 +40,6 @@ _OPTIONS: Sequence[tuple[str, Any]] = (
     # A service that restarts is found again quickly.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Behind a name with several addresses all are used, and none is missed while it restarts.
-    ("grpc.lb_policy_name", "round_robin"),
     # Retries are decided here, where it is known whether repeating is safe.
     ("grpc.enable_retries", 0),
 )
