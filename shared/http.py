@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -73,7 +72,6 @@ class _Connection(HttpToolsProtocol):
         self._unanswered = 0
         self._answering: RequestResponseCycle | None = None
         self._untaken: asyncio.TimerHandle | None = None
-        self._certificates = _certificates_of(transport)
         self._patience: asyncio.TimerHandle | None = self._lose_patience_later()
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
@@ -92,12 +90,6 @@ class _Connection(HttpToolsProtocol):
             self._patience = None
         elif self._patience is None:
             self._patience = self._lose_patience_later()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._certificates:
-            # As the TLS extension of ASGI has it.
-            self.scope["extensions"] = {"tls": {"client_cert_chain": self._certificates}}
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop(self._patience)
@@ -150,13 +142,6 @@ class _Connection(HttpToolsProtocol):
         goes.transport.abort()
         # It is told later; until then it would be picked again.
         self.connections.discard(goes)
-
-
-def _certificates_of(transport: asyncio.Transport) -> list[str]:
-    """Return the certificate that the client has shown and that was checked, as PEM."""
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    shown = tls.getpeercert(binary_form=True) if tls is not None else None
-    return [ssl.DER_cert_to_PEM_cert(shown)] if shown else []
 
 
 class _Server(uvicorn.Server):

@@ -7,23 +7,6 @@ OVERLOADED = "OVERLOADED"
 RETRY_AFTER = 0.2
 
 
-class Rate:
-    """Lets the first few things of every second through."""
-
-    __slots__ = ("_count", "_most", "_second")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._second = self._count = 0
-
-    def admits(self, now: float) -> bool:
-        """Return whether one more may be; `now` is in seconds."""
-        if int(now) != self._second:
-            self._second, self._count = int(now), 0
-        self._count += 1
-        return self._count <= self._most
-
-
 class Admission:
     """Counts calls in flight; those that last, as streams do, have slots of their own."""
 

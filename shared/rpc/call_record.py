@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from shared.identity.principal import STRANGER, Principal
-from shared.rpc.admission import OVERLOADED, Rate
+from shared.rpc.admission import OVERLOADED
 from shared.rpc.call import ANONYMOUS, Tenant
 from shared.rpc.gate import AdminAct
 from shared.rpc.metadata import Pairs, read_metadata
@@ -16,6 +16,7 @@ from shared.telemetry import tracing
 from shared.telemetry.call_lines import milliseconds
 from shared.telemetry.call_metrics import SUCCESS, Outcome
 from shared.telemetry.callers import is_bot, user_agent_of
+from shared.telemetry.report_rate import Rate
 from shared.telemetry.sentry import report_unexpected
 from shared.telemetry.transactions import Served, Transactions
 

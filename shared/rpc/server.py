@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
-import structlog
 
 from mainstay.errors import ConfigurationError
 from mainstay.grpc_health.v1 import health_pb2_grpc
@@ -27,8 +26,6 @@ LEAST_WAITING = 128
 
 MAX_WAIT = 10
 """Longest wait of a call in the transport before it is accepted, in seconds."""
-
-log = structlog.get_logger()
 
 AddToServer = Callable[[Any, Any], None]
 

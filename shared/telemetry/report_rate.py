@@ -1,4 +1,4 @@
-"""How often the same error is reported: pure, the time is an argument.
+"""How often the same thing is told: pure, the time is an argument.
 
 A service that fails a thousand calls a second has one fault, not a thousand. The first reports of
 each error in a minute go out; of the rest the number goes with the next one.
@@ -23,6 +23,23 @@ class _Window:
     began: float
     reported: int = 0
     held_back: int = 0
+
+
+class Rate:
+    """Lets the first few things of every second through."""
+
+    __slots__ = ("_count", "_most", "_second")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._second = self._count = 0
+
+    def admits(self, now: float) -> bool:
+        """Return whether one more may be; `now` is in seconds."""
+        if int(now) != self._second:
+            self._second, self._count = int(now), 0
+        self._count += 1
+        return self._count <= self._most
 
 
 class ReportRate:
